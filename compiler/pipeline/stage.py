@@ -1,0 +1,62 @@
+"""What a stage is: a function from files and options to files and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgecc.artifact import ArtifactRunner
+from edgecc.progress import Progress
+
+Metrics = Mapping[str, Any]
+"""What a stage measured about its own work: JSON values."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """All that a stage may know. What is not in here (or in a file it reads) cannot change its output."""
+
+    options: Mapping[str, Any]
+    """JSON values; they belong to the cache key."""
+    inputs: Mapping[str, Mapping[str, Path]]
+    """Files of each predecessor, by the predecessor's kind and the file's name: only those the stage declared."""
+    output_dir: Path
+    """An empty folder. Everything in it when the stage returns is its output."""
+    work_dir: Path
+    """A folder that survives a kill, so that long work can go on. Emptied when the code or options change."""
+    log_dir: Path
+    """Where logs for people go (TensorBoard); never part of an output."""
+    project_dir: Path
+    """The user's folder: his modules are imported from it."""
+    seed: int
+    progress: Progress
+    run_artifact: ArtifactRunner
+
+
+class StageFunction(Protocol):
+    """The function behind a kind of stage. It is imported only when the stage really runs."""
+
+    def __call__(self, context: StageContext) -> Metrics:
+        """Write files to `context.output_dir`; return metrics.
+
+        Raises:
+            EdgeccError: the user's input cannot be used; one clear message.
+        """
+
+
+@dataclass(frozen=True)
+class StageKind:
+    """A kind of stage. Raise `version` whenever the same inputs would give another output."""
+
+    name: str
+    version: int
+    function: str
+    """`module:function`, imported late: TensorFlow comes with it."""
+    reads: Mapping[str, tuple[str, ...]]
+    """The legal predecessors, by kind, and the files read from each."""
+    optional_reads: Mapping[str, tuple[str, ...]]
+    """Predecessors that may be absent."""
+    libraries: tuple[str, ...]
+    """Distributions whose versions belong to the cache key."""

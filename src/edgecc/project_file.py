@@ -1,0 +1,244 @@
+"""Reading `edgecc.toml`: everything is checked before any work starts, and every fault is reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from edgecc.errors import Fault, ProjectError
+from edgecc.metrics import METRICS
+from edgecc.project import SUPPORTED_QUANTIZATION, Budget, Project, ProjectFolder
+
+FILE_NAME = "edgecc.toml"
+
+
+def load_project(path: Path, target_options: Mapping[str, type[BaseModel]]) -> ProjectFolder:
+    """Read and check a project.
+
+    Args:
+        path: the project's folder, or its file.
+        target_options: for each kind of target, the keys it takes.
+
+    Raises:
+        ProjectError: the file is missing, is not TOML, or has faults; holds all of them.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    document = _read_toml(file)
+    faults: list[Fault] = []
+    project: Project | None = None
+    try:
+        project = Project.model_validate(document)
+    except ValidationError as error:
+        faults += [_fault(problem, document) for problem in error.errors()]
+    # The metrics' spelling and the targets' own keys are checked even where other keys are at fault.
+    faults += _metric_faults(document)
+    faults += _target_faults(document, target_options)
+    if project is not None and not faults:
+        faults += _reference_faults(project)
+    if project is None or faults:
+        raise ProjectError(str(file), faults)
+    return ProjectFolder(root=file.parent.resolve(), file=file.resolve(), project=project)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        fault = Fault(file.name, "a project file", "no such file")
+        hint = "`edgecc init` writes a project to start from"
+        raise ProjectError(str(file), [fault], hint=hint) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectError(str(file), [Fault(file.name, "a text file that can be read", str(error))]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ProjectError(str(file), [Fault(file.name, "valid TOML", str(error))]) from error
+
+
+def _fault(problem: Any, document: Mapping[str, Any]) -> Fault:
+    """Turn one of pydantic's problems into ours: where, expected, given, nearest right spelling."""
+    # pydantic inserts the tag of a discriminated union into the path; the file has no such key.
+    location = [part for part in problem["loc"] if not _is_union_tag(part, problem["loc"], document)]
+    key = _spell(location)
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        return Fault(key, f"one of {_listed(known)}", "an unknown key", nearest(str(location[-1]), known))
+    if kind == "missing":
+        return Fault(key, "a value: this key is required", "nothing")
+    if kind in {"enum", "literal_error", "union_tag_invalid"}:
+        expected = context.get("expected") or context.get("expected_tags", "")
+        choices = [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
+        given = context.get("tag", problem["input"])
+        return Fault(key, f"one of {_listed(choices)}", repr(given), nearest(str(given), choices))
+    if kind == "value_error":
+        return Fault(key, str(context["error"]), _shown(problem["input"]))
+    if kind == "string_pattern_mismatch":
+        return Fault(key, _PATTERNS.get(context["pattern"], context["pattern"]), repr(problem["input"]))
+    message = problem["msg"].removeprefix("Input should be ")
+    return Fault(key, message, _shown(problem["input"]))
+
+
+_PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "a name of letters, digits, `.`, `_` and `-`",
+    r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$": '"module:function"',
+}
+
+
+def _is_union_tag(part: Any, location: tuple[Any, ...], document: Mapping[str, Any]) -> bool:
+    index = location.index(part)
+    parent: Any = document
+    for step in location[:index]:
+        parent = parent.get(step) if isinstance(parent, Mapping) else None
+    return isinstance(parent, Mapping) and parent.get("schedule") == part
+
+
+def _known_keys(location: Iterable[Any]) -> list[str]:
+    """The keys a table takes, found by walking the schema along the path."""
+    schema = Project.model_json_schema()
+    node: Any = schema
+    for part in location:
+        node = _resolve(node, schema)
+        branches = [_resolve(branch, schema) for branch in node.get("anyOf", node.get("oneOf", [node]))]
+        node = next((found for branch in branches if (found := _child(branch, part)) is not None), {})
+    node = _resolve(node, schema)
+    branches = [_resolve(branch, schema) for branch in node.get("anyOf", node.get("oneOf", [node]))]
+    branches += [_resolve(inner, schema) for branch in branches for inner in branch.get("oneOf", [])]
+    return sorted({key for branch in branches for key in branch.get("properties", {})})
+
+
+def _child(node: Mapping[str, Any], part: Any) -> Any:
+    if isinstance(part, int):
+        return node.get("items")
+    properties = node.get("properties", {})
+    if part in properties:
+        return properties[part]
+    patterned = list(node.get("patternProperties", {}).values())
+    return patterned[0] if patterned else node.get("additionalProperties") or None
+
+
+def _resolve(node: Any, schema: Mapping[str, Any]) -> Any:
+    while isinstance(node, Mapping) and "$ref" in node:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    return node
+
+
+def _metric_faults(document: Mapping[str, Any]) -> list[Fault]:
+    budgets = document.get("budgets", [])
+    faults = []
+    for index, budget in enumerate(budgets if isinstance(budgets, list) else []):
+        metric = budget.get("metric") if isinstance(budget, dict) else None
+        if isinstance(metric, str) and metric not in METRICS:
+            key = f"budgets[{index}].metric"
+            faults.append(Fault(key, f"one of {_listed(METRICS)}", repr(metric), nearest(metric, METRICS)))
+    return faults
+
+
+def _target_faults(document: Mapping[str, Any], target_options: Mapping[str, type[BaseModel]]) -> list[Fault]:
+    targets = document.get("targets", {})
+    faults: list[Fault] = []
+    for name, table in targets.items() if isinstance(targets, dict) else []:
+        if not isinstance(table, dict) or not isinstance(kind := table.get("kind"), str):
+            continue  # pydantic has said so
+        if kind not in target_options:
+            known = list(target_options)
+            key = f"targets.{name}.kind"
+            faults.append(Fault(key, f"one of {_listed(known)}", repr(kind), nearest(kind, known)))
+            continue
+        options = target_options[kind]
+        try:
+            options.model_validate({key: value for key, value in table.items() if key != "kind"})
+        except ValidationError as error:
+            faults += [_option_fault(problem, name, options) for problem in error.errors()]
+    return faults
+
+
+def _option_fault(problem: Any, target: str, options: type[BaseModel]) -> Fault:
+    key = _spell(["targets", target, *problem["loc"]])
+    if problem["type"] == "extra_forbidden":
+        known = ["kind", *options.model_fields]
+        return Fault(key, f"one of {_listed(known)}", "an unknown key", nearest(str(problem["loc"][-1]), known))
+    if problem["type"] == "value_error":
+        return Fault(key, str(problem["ctx"]["error"]), _shown(problem["input"]))
+    return Fault(key, problem["msg"].removeprefix("Input should be "), _shown(problem["input"]))
+
+
+def _reference_faults(project: Project) -> list[Fault]:
+    """Names that point at nothing, and budgets that would judge nothing."""
+    faults = [_unknown(f"ship[{i}]", name, project.variants) for i, name in enumerate(project.ship or ())]
+    for index, budget in enumerate(project.budgets):
+        key = f"budgets[{index}]"
+        faults += [
+            _unknown(f"{key}.variant", budget.variant, project.variants),
+            _unknown(f"{key}.target", budget.target, project.targets),
+            _unknown(f"{key}.against", budget.reference if budget.max_drop else None, project.variants),
+        ]
+    found = [fault for fault in faults if fault is not None]
+    found += _format_faults(project)
+    if found:
+        return found
+    return [fault for index, budget in enumerate(project.budgets) for fault in _empty_budget(project, index, budget)]
+
+
+def _unknown(key: str, name: str | None, known: Iterable[str]) -> Fault | None:
+    known = list(known)
+    if name is None or name in known:
+        return None
+    return Fault(key, f"one of {_listed(known)}", repr(name), nearest(name, known))
+
+
+def _format_faults(project: Project) -> list[Fault]:
+    faults = []
+    for variant, format in project.emitted():
+        quantization = project.variants[variant].quantize
+        if quantization is not None and quantization not in SUPPORTED_QUANTIZATION[format]:
+            able = [str(other) for other in SUPPORTED_QUANTIZATION if quantization in SUPPORTED_QUANTIZATION[other]]
+            faults.append(
+                Fault(
+                    f"variants.{variant}.quantize",
+                    f"a format that can be {quantization}: {_listed(able)} (set variants.{variant}.formats)",
+                    f"{format}",
+                )
+            )
+    return faults
+
+
+def _empty_budget(project: Project, index: int, budget: Budget) -> list[Fault]:
+    """A budget that judges nothing at all would pass for ever: an error."""
+    variants = project.shipped if budget.variant is None else (budget.variant,)
+    formats = {format for variant in variants for format in project.formats_of(variant)}
+    key = f"budgets[{index}]"
+    faults = []
+    if not variants:
+        faults.append(Fault(key, "a budget that judges something", "no variant ships"))
+    elif budget.format is not None and budget.format not in formats:
+        shown = _listed(sorted(formats))
+        faults.append(Fault(f"{key}.format", f"one that {_listed(variants)} is emitted in: {shown}", str(budget.format)))
+    if METRICS[budget.metric].on_target and not project.targets:
+        faults.append(Fault(key, f"a target to measure {budget.metric} on", "a project without [targets]"))
+    return faults
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """The known spelling that is closest to what was given, if any is close."""
+    return next(iter(difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)), None)
+
+
+def _spell(location: Iterable[Any]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or "the file"
+
+
+def _listed(names: Iterable[Any]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "none"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "a table with " + _listed(value) if value else "an empty table"
+    return repr(value)

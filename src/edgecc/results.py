@@ -1,0 +1,168 @@
+"""What a bench writes and the gate and reports read: raw values with where and how they were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal
+
+from edgecc.artifact import Artifact, Format, Record
+
+RESULTS_VERSION = 1
+
+
+class Provenance(StrEnum):
+    """How a value came to be. Only `measured` is a device's own."""
+
+    MEASURED = "measured"
+    EMULATED = "emulated"
+    ESTIMATED = "estimated"
+
+
+class Environment(Record):
+    """Where something ran."""
+
+    os: str
+    machine: str
+    cpu_model: str
+    cores: int
+    governor: str | None
+    """CPU frequency governor, where Linux tells."""
+    accelerator: str | None
+    python: str
+    runtimes: Mapping[str, str]
+    """Version by runtime name: `litert`, `onnxruntime`."""
+    emulated: bool
+    load_average: float | None = None
+    """One-minute load before the run started."""
+
+
+class FailureKind(StrEnum):
+    """Why an artifact gave no numbers on a target."""
+
+    CRASHED = "crashed"
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
+    REFUSED = "refused"
+    """The runtime said no: not a model, an operator it does not know, a provider that is not there."""
+    TARGET_LOST = "target_lost"
+
+
+class Failure(Record):
+    """A run that gave no numbers, with its cause."""
+
+    kind: FailureKind
+    message: str
+
+
+class ProcessSample(Record):
+    """Raw values of one fresh process on the target."""
+
+    latencies_s: tuple[float, ...]
+    """One value an inference, in the order they ran, warm-ups left out."""
+    warmups: int
+    load_cold_s: float
+    load_warm_s: float
+    memory_peak_bytes: int | None
+
+
+class Estimate(Record):
+    """One metric of one row."""
+
+    value: float
+    samples: int
+    """How many raw values stand behind it."""
+    provenance: Provenance = Provenance.MEASURED
+
+
+class Row(Record):
+    """One artifact on one target."""
+
+    variant: str
+    artifact: Artifact
+    target: str
+    target_kind: str
+    environment: Environment | None
+    """None where the target did not answer."""
+    runtime: str
+    num_threads: int
+    processes: tuple[ProcessSample, ...] = ()
+    predictions: tuple[int, ...] = ()
+    """Top-1 class of every sample of the evaluation set, in its order."""
+    estimates: Mapping[str, Estimate] = {}
+    unmeasured: Mapping[str, str] = {}
+    """Why a metric has no value here, by metric name."""
+    failure: Failure | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def format(self) -> Format:
+        """The artifact's format."""
+        return self.artifact.format
+
+
+class Results(Record):
+    """One bench: every artifact on every target it was asked to measure."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    """UTC time of the start, with a random tail: sorts by time, and no two are the same."""
+    project: str
+    started_at: str
+    duration_s: float
+    edgecc_version: str
+    git_commit: str | None
+    evaluation_sha256: str | None
+    evaluation_samples: int
+    reference_variant: str | None
+    """The variant that `agreement.top1` compares with."""
+    rows: tuple[Row, ...]
+
+
+class Status(StrEnum):
+    """What the gate says of one budget on one row."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    UNMEASURED = "unmeasured"
+
+
+class Verdict(Record):
+    """One budget judged on one artifact and target."""
+
+    status: Status
+    severity: Literal["error", "warn"]
+    metric: str
+    variant: str
+    format: Format | None
+    target: str | None
+    """None for what does not depend on a target."""
+    limit: str
+    """The budget in words, such as `at most 2 ms` or `at most 1 pp below float32`."""
+    observed: str
+    """What was seen, in words; `unmeasured` where nothing was."""
+    observed_value: float | None
+    limit_value: float
+    reason: str
+    """One sentence that stands alone."""
+
+
+class Judgement(Record):
+    """The gate's answer to one bench."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    project: str
+    verdicts: tuple[Verdict, ...]
+    left_out: tuple[str, ...] = ()
+    """What a budget did not judge and why, in sentences."""
+
+    @property
+    def status(self) -> Status:
+        """The worst of the verdicts that count: fail, then unmeasured, then inconclusive, then pass."""
+        counting = {verdict.status for verdict in self.verdicts if verdict.severity == "error"}
+        for status in (Status.FAIL, Status.UNMEASURED, Status.INCONCLUSIVE):
+            if status in counting:
+                return status
+        return Status.PASS

@@ -1,0 +1,62 @@
+"""The wire format between a target and the runner on the device: one JSON request, one JSON reply.
+
+`runner.py` reads and writes the same JSON with the standard library alone; these are the host's checked views of it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgecc.artifact import Format, Record, TensorSpec
+from edgecc.results import Environment, Failure, ProcessSample
+
+Runtime = Literal["litert", "onnxruntime"]
+
+RUNTIME_OF: dict[Format, Runtime] = {Format.TFLITE: "litert", Format.ONNX: "onnxruntime"}
+
+
+class LatencyTask(Record):
+    """Warm up until stable, then time single inferences."""
+
+    kind: Literal["latency"] = "latency"
+    inferences: int
+    seed: int = 0
+    """Of the random inputs, drawn to the model's own shapes, where `inputs_path` is None."""
+
+
+class OutputsTask(Record):
+    """Run every sample once and give the raw outputs back."""
+
+    kind: Literal["outputs"] = "outputs"
+
+
+class RunRequest(Record):
+    """What the runner is asked to do, in one fresh process."""
+
+    schema_version: Literal[1] = 1
+    artifact_path: str
+    artifact_sha256: str
+    runtime: Runtime
+    num_threads: int = 1
+    inputs_path: str | None = None
+    """A `.npy` of samples (n, ...) in real values. The runner quantizes them where the model's input is quantized."""
+    shapes: tuple[tuple[int, ...], ...] = ()
+    """Shapes for the model's inputs, where they are open."""
+    outputs_path: str | None = None
+    """Where the runner writes raw outputs as `.npy`, shape (n, ...), in the model's own dtype."""
+    task: LatencyTask | OutputsTask
+
+
+class RunReply(Record):
+    """What the runner answered. Exactly one of `failure` and the rest is there."""
+
+    schema_version: Literal[1] = 1
+    runtime_version: str = ""
+    environment: Environment | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    process: ProcessSample | None = None
+    """Of a LatencyTask."""
+    failure: Failure | None = None
+    log: str = ""
+    """The end of what the process wrote to stderr."""
