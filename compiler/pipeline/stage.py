@@ -21,7 +21,7 @@ class StageContext:
     options: Mapping[str, Any]
     """JSON values; they belong to the cache key."""
     inputs: Mapping[str, Mapping[str, Path]]
-    """Files of each predecessor, by the predecessor's kind and the file's name: only those the stage declared."""
+    """Files of each predecessor, by role and file name: only those that the stage's kind declares."""
     output_dir: Path
     """An empty folder. Everything in it when the stage returns is its output."""
     work_dir: Path
@@ -47,6 +47,15 @@ class StageFunction(Protocol):
 
 
 @dataclass(frozen=True)
+class Read:
+    """What a stage reads in one role: the kinds of stage that may fill the role, and the files it takes from it."""
+
+    after: tuple[str, ...]
+    files: tuple[str, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
 class StageKind:
     """A kind of stage. Raise `version` whenever the same inputs would give another output."""
 
@@ -54,9 +63,7 @@ class StageKind:
     version: int
     function: str
     """`module:function`, imported late: TensorFlow comes with it."""
-    reads: Mapping[str, tuple[str, ...]]
-    """The legal predecessors, by kind, and the files read from each."""
-    optional_reads: Mapping[str, tuple[str, ...]]
-    """Predecessors that may be absent."""
+    reads: Mapping[str, Read]
+    """By role. Only the files named here reach the stage, so what is not named cannot invalidate it."""
     libraries: tuple[str, ...]
     """Distributions whose versions belong to the cache key."""
