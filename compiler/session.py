@@ -31,7 +31,7 @@ def fresh_keras(seed: int, *, needed_by: str) -> Any:
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
             f"expected Keras on TensorFlow; got the backend `{keras.backend.backend()}`",
-            hint="unset KERAS_BACKEND, and set \"backend\" to \"tensorflow\" in ~/.keras/keras.json",
+            hint='unset KERAS_BACKEND, and set "backend" to "tensorflow" in ~/.keras/keras.json',
         )
     keras.utils.clear_session(free_memory=False)
     keras.config.set_dtype_policy("float32")

@@ -67,3 +67,29 @@ class StageKind:
     """By role. Only the files named here reach the stage, so what is not named cannot invalidate it."""
     libraries: tuple[str, ...]
     """Distributions whose versions belong to the cache key."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of one project's plan."""
+
+    name: str
+    """Such as `emit/int8/tflite`: unique in the plan."""
+    kind: StageKind
+    options: Mapping[str, Any]
+    inputs: Mapping[str, Stage]
+    """Predecessors by role."""
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse a plan whose order is not legal, before anything runs."""
+        for role, read in self.kind.reads.items():
+            predecessor = self.inputs.get(role)
+            if predecessor is None and not read.optional:
+                raise ValueError(f"stage {self.name}: nothing fills the role {role}; expected one of {read.after}")
+            if predecessor is not None and predecessor.kind.name not in read.after:
+                raise ValueError(
+                    f"stage {self.name}: {predecessor.name} cannot fill the role {role}; expected one of {read.after}"
+                )
+        if unknown := set(self.inputs) - set(self.kind.reads):
+            raise ValueError(f"stage {self.name}: has no role {sorted(unknown)}")

@@ -10,8 +10,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic import StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
 
 from edgecc.artifact import Format
 from edgecc.metrics import METRICS
@@ -330,6 +339,11 @@ class ProjectFolder(BaseModel):
     def evaluation(self) -> Path:
         """The evaluation set as `.npz` with `x` and `y`: scored on targets, without TensorFlow."""
         return self.build / "evaluation.npz"
+
+    @property
+    def trials(self) -> Path:
+        """The tuning's trials, for the report."""
+        return self.build / "trials.json"
 
     def artifact(self, variant: str, format: Format) -> Path:
         """Where a variant's artifact lies."""

@@ -216,7 +216,9 @@ def _empty_budget(project: Project, index: int, budget: Budget) -> list[Fault]:
         faults.append(Fault(key, "a budget that judges something", "no variant ships"))
     elif budget.format is not None and budget.format not in formats:
         shown = _listed(sorted(formats))
-        faults.append(Fault(f"{key}.format", f"one that {_listed(variants)} is emitted in: {shown}", str(budget.format)))
+        faults.append(
+            Fault(f"{key}.format", f"one that {_listed(variants)} is emitted in: {shown}", str(budget.format))
+        )
     if METRICS[budget.metric].on_target and not project.targets:
         faults.append(Fault(key, f"a target to measure {budget.metric} on", "a project without [targets]"))
     return faults

@@ -1,0 +1,64 @@
+"""Which of the user's own modules a stage imported: they belong to its cache key.
+
+Before a stage runs, the project's modules are forgotten, so that each stage imports what it needs by itself. What is
+loaded when it ends is what it depends on, imports inside functions included.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from edgecc.files import sha256_of_file, sha256_of_json
+
+
+def forget_modules(project_dir: Path) -> None:
+    """Drop the project's modules, so that the next stage imports them anew."""
+    for name, _ in list(_loaded(project_dir)):
+        del sys.modules[name]
+
+
+def imported_modules(project_dir: Path) -> dict[str, str]:
+    """sha256 of every project module that is loaded now, by its path relative to the project."""
+    files = sorted({file for _, file in _loaded(project_dir)})
+    return {str(file.relative_to(project_dir)): sha256_of_file(file) for file in files}
+
+
+def unchanged(modules: Mapping[str, str], project_dir: Path) -> bool:
+    """True if every module still has the contents it had."""
+    for relative, digest in modules.items():
+        file = project_dir / relative
+        if not file.is_file() or sha256_of_file(file) != digest:
+            return False
+    return True
+
+
+def all_code(project_dir: Path) -> str:
+    """One digest over all Python files of the project: coarse, for work that a changed file must not be mixed into."""
+    return sha256_of_json({str(f.relative_to(project_dir)): sha256_of_file(f) for f in _python_files(project_dir)})
+
+
+def _loaded(project_dir: Path) -> Iterator[tuple[str, Path]]:
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file is None or name == "__main__" or name.split(".")[0] == "edgecc":
+            continue
+        path = Path(file)
+        if path.is_relative_to(project_dir) and not _is_foreign(path.relative_to(project_dir)):
+            yield name, path
+
+
+def _is_foreign(relative: Path) -> bool:
+    """True for what lies in the project's folder without being the user's code, such as a virtual environment."""
+    return "site-packages" in relative.parts or any(part.startswith(".") for part in relative.parts)
+
+
+def _python_files(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(".") or entry.is_symlink():
+            continue
+        if entry.is_dir() and not (entry / "pyvenv.cfg").exists():
+            yield from _python_files(entry)
+        elif entry.suffix == ".py":
+            yield entry
