@@ -16,19 +16,24 @@ def output_to(log: Path) -> Iterator[None]:
     """Send stdout and stderr to a file, those of native libraries as well: TensorFlow writes to the descriptors."""
     with writing_to(log.parent):
         log.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        file = log.open("w", buffering=1, encoding="utf-8")
+    with file, _descriptors_to(file.fileno()), contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        yield
+
+
+@contextlib.contextmanager
+def _descriptors_to(target: int) -> Iterator[None]:
+    """Native libraries know nothing of `sys.stdout`; a notebook's or a test's `sys.stdout` knows no descriptor."""
     _flush()
     saved = [(number, os.dup(number)) for number in (1, 2)]
     try:
         for number, _ in saved:
-            os.dup2(descriptor, number)
+            os.dup2(target, number)
         yield
     finally:
-        _flush()
         for number, original in saved:
             os.dup2(original, number)
             os.close(original)
-        os.close(descriptor)
 
 
 def _flush() -> None:

@@ -81,10 +81,11 @@ class Pipeline:
             progress=self._progress,
             run_artifact=self._run_artifact,
         )
-        project_code.forget_modules(self._project_dir)
         start = time.perf_counter()
-        with output_to(self._log(stage)), writing_to(self._state_dir):
-            metrics = _function(stage)(context)
+        with project_code.importable(self._project_dir):
+            with output_to(self._log(stage)), writing_to(self._state_dir):
+                metrics = _function(stage)(context)
+            modules = project_code.imported_modules(self._project_dir)
         record = StageRecord(
             name=stage.name,
             options=stage.options,
@@ -93,7 +94,6 @@ class Pipeline:
             duration_s=time.perf_counter() - start,
             metrics=metrics,
         )
-        modules = project_code.imported_modules(self._project_dir)
         finished = self._cache.keep(key, Entry(record=record, modules=modules, tool_versions=versions))
         self._cache.drop_work(key)
         self.ran.append(stage.name)

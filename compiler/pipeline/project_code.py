@@ -1,11 +1,13 @@
 """Which of the user's own modules a stage imported: they belong to its cache key.
 
-Before a stage runs, the project's modules are forgotten, so that each stage imports what it needs by itself. What is
-loaded when it ends is what it depends on, imports inside functions included.
+A stage starts and ends with none of the project's modules loaded, so that each stage imports what it needs by itself.
+What is loaded when it ends is what it depends on, imports inside functions included.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,8 +15,20 @@ from pathlib import Path
 from edgecc.files import sha256_of_file, sha256_of_json
 
 
-def forget_modules(project_dir: Path) -> None:
-    """Drop the project's modules, so that the next stage imports them anew."""
+@contextlib.contextmanager
+def importable(project_dir: Path) -> Iterator[None]:
+    """Let the project's modules be imported, and forget them afterwards: another project may have the same names."""
+    _forget_modules(project_dir)
+    sys.path.insert(0, str(project_dir))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(project_dir))
+        _forget_modules(project_dir)
+
+
+def _forget_modules(project_dir: Path) -> None:
+    importlib.invalidate_caches()
     for name, _ in list(_loaded(project_dir)):
         del sys.modules[name]
 
@@ -41,7 +55,8 @@ def all_code(project_dir: Path) -> str:
 
 def _loaded(project_dir: Path) -> Iterator[tuple[str, Path]]:
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
+        # Not getattr: a lazy module would import itself to answer.
+        file = getattr(module, "__dict__", {}).get("__file__")
         if file is None or name == "__main__" or name.split(".")[0] == "edgecc":
             continue
         path = Path(file)

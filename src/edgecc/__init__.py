@@ -1,0 +1,27 @@
+"""edgecc: compile Keras models for edge devices, measure what was built, and stop a release that breaks its budget.
+
+The verbs of the command line are plain functions here, imported when they are first used:
+
+    import edgecc
+    edgecc.compile("examples/digits")
+    results = edgecc.bench("examples/digits")
+    judgement = edgecc.gate("examples/digits")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgecc.api import bench, clean, compile, gate, init, list_targets, report, run, schemas
+
+__version__ = "0.1.0"
+__all__ = ["bench", "clean", "compile", "gate", "init", "list_targets", "report", "run", "schemas"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        import edgecc.api
+
+        return getattr(edgecc.api, name)
+    raise AttributeError(f"module 'edgecc' has no attribute {name!r}")

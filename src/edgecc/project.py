@@ -28,8 +28,6 @@ from edgecc.units import (
     Duration,
     Percentage,
     Unit,
-    format_points,
-    format_value,
     parse,
     parse_points,
 )
@@ -258,11 +256,11 @@ class Budget(Section):
         return self.against or "float32"
 
     def in_words(self) -> str:
-        """The limit as a table shows it."""
+        """The limit as a table shows it: as it was written, since a rounded limit could contradict a verdict."""
         if self.max_drop is not None:
-            return f"at most {format_points(self.limit).lstrip('+')} below {self.reference}"
-        bound = "at most" if self.max is not None else "at least"
-        return f"{bound} {format_value(self.limit, METRICS[self.metric].unit)}"
+            return f"at most {self.max_drop.strip()} below {self.reference}"
+        bound, limit = ("at most", self.max) if self.max is not None else ("at least", self.min)
+        return f"{bound} {str(limit).strip()}"
 
 
 class Project(Section):

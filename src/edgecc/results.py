@@ -82,6 +82,8 @@ class Row(Record):
     artifact: Artifact
     target: str
     target_kind: str
+    emulated: bool
+    """True where the target's wall clock is not a device's own. Known even where the target did not answer."""
     environment: Environment | None
     """None where the target did not answer."""
     runtime: str
@@ -160,7 +162,12 @@ class Judgement(Record):
 
     @property
     def status(self) -> Status:
-        """The worst of the verdicts that count: fail, then unmeasured, then inconclusive, then pass."""
+        """The worst of the verdicts that count: fail, then unmeasured, then inconclusive, then pass.
+
+        Where nothing was judged, nothing passed: unmeasured.
+        """
+        if not self.verdicts:
+            return Status.UNMEASURED
         counting = {verdict.status for verdict in self.verdicts if verdict.severity == "error"}
         for status in (Status.FAIL, Status.UNMEASURED, Status.INCONCLUSIVE):
             if status in counting:

@@ -69,42 +69,45 @@ def _parse(text: object, suffixes: dict[str, float], example: str) -> float:
     return value
 
 
-def format_value(value: float, unit: Unit) -> str:
-    """Write a value as a person reads it: three significant digits and the unit that fits its size."""
+def format_value(value: float, unit: Unit, extra_digits: int = 0) -> str:
+    """Write a value as a person reads it: three significant digits and the unit that fits its size.
+
+    `extra_digits` more are shown where two values must be told apart.
+    """
     if not math.isfinite(value):
         return str(value)
     match unit:
         case Unit.SECONDS:
-            return _scaled(value, (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)))
+            return _scaled(value, (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)), extra_digits)
         case Unit.BYTES:
-            return format_bytes(value)
+            return format_bytes(value, extra_digits)
         case Unit.FRACTION:
-            return f"{100 * value:.2f} %"
+            return f"{100 * value:.{2 + extra_digits}f} %"
         case Unit.PER_SECOND:
-            return f"{value:,.0f} /s"
+            return f"{value:,.{extra_digits}f} /s"
 
 
-def format_bytes(value: float) -> str:
-    return _scaled(value, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)))
+def format_bytes(value: float, extra_digits: int = 0) -> str:
+    return _scaled(value, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)), extra_digits)
 
 
-def format_points(value: float) -> str:
+def format_points(value: float, extra_digits: int = 0) -> str:
     """Write a difference of two fractions in percentage points."""
-    return f"{100 * value:+.2f} pp"
+    return f"{100 * value:+.{2 + extra_digits}f} pp"
 
 
-def _scaled(value: float, steps: tuple[tuple[str, float], ...]) -> str:
+def _scaled(value: float, steps: tuple[tuple[str, float], ...], extra_digits: int) -> str:
     for suffix, scale in steps:
         # The 0.9995 keeps 999.96 µs from being shown as "1e+03 µs".
         if abs(value) >= 0.9995 * scale:
-            return f"{_three_digits(value / scale)} {suffix}"
+            return f"{_three_digits(value / scale, extra_digits)} {suffix}"
     suffix, scale = steps[-1]
-    return f"{_three_digits(value / scale)} {suffix}"
+    return f"{_three_digits(value / scale, extra_digits)} {suffix}"
 
 
-def _three_digits(value: float) -> str:
+def _three_digits(value: float, extra_digits: int) -> str:
     digits_before_point = len(str(int(abs(value))))
-    return f"{value:.{max(0, 3 - digits_before_point)}f}"
+    return f"{value:.{max(0, 3 - digits_before_point) + extra_digits}f}"
 
 
 def _quantity_type(unit: Unit) -> Any:

@@ -1,0 +1,167 @@
+"""The verbs as plain functions: what the command line calls, and what a program may call instead."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecc.artifact import Format, Manifest, Record
+from edgecc.errors import Fault, OutputError, ProjectError, TargetError
+from edgecc.files import write_atomically, writing_to
+from edgecc.progress import Progress, Silent
+from edgecc.project import Project, ProjectFolder
+from edgecc.project_file import load_project, nearest
+from edgecc.results import Environment, Judgement, Results
+
+if TYPE_CHECKING:
+    from edgecc.compiler.compile import Compilation
+
+
+def open_project(path: str | Path = ".") -> ProjectFolder:
+    """Read and check the project in a folder, or of a file.
+
+    Raises:
+        ProjectError: it is missing or has faults; holds all of them.
+    """
+    from edgecc.targets.registry import target_options
+
+    return load_project(Path(path), target_options())
+
+
+def init(path: str | Path = ".") -> list[Path]:
+    """Write a project to start from.
+
+    Returns:
+        The files written.
+
+    Raises:
+        OutputError: one of the files is there already; nothing is written.
+    """
+    folder = Path(path)
+    name = folder.resolve().name
+    safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in name).strip("-") or "project"
+    templates = resources.files("edgecc.cli") / "templates"
+    contents = {entry.name: entry.read_text() for entry in templates.iterdir() if entry.is_file()}
+    for file in contents:
+        if (folder / file).exists():
+            raise OutputError(f"{folder / file} is there already", hint="name a folder that is new or empty")
+    for file, text in contents.items():
+        write_atomically(folder / file, text.replace("@NAME@", safe))
+    return [folder / file for file in contents]
+
+
+def compile(
+    project: str | Path | ProjectFolder = ".",
+    *,
+    variants: Sequence[str] = (),
+    formats: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Compilation:
+    """Tune, train, quantize, emit and verify what has changed.
+
+    Raises:
+        EdgeccError: a stage could not do its work; what was finished stays in the cache.
+    """
+    from edgecc.compiler.compile import compile_project
+    from edgecc.targets.host import run_outputs
+
+    folder = _opened(project)
+    emitted = _chosen(folder, variants, formats)
+    return compile_project(folder, emitted, progress=progress or Silent(), run_artifact=run_outputs)
+
+
+class TargetAnswer(Record):
+    """Whether a target answered, and what it is or why not."""
+
+    name: str
+    kind: str
+    environment: Environment | None
+    reason: str | None
+
+    def in_words(self) -> str:
+        """One line for a table."""
+        if self.environment is None:
+            return str(self.reason)
+        runtimes = ", ".join(f"{name} {version}" for name, version in self.environment.runtimes.items())
+        return f"{self.environment.cpu_model}, {self.environment.cores} cores, {runtimes}"
+
+
+def list_targets(project: str | Path | ProjectFolder = ".") -> list[TargetAnswer]:
+    """Ask every target of the project whether it answers."""
+    from edgecc.targets.registry import open_target
+
+    answers = []
+    for name, spec in _opened(project).project.targets.items():
+        try:
+            with open_target(name, spec) as target:
+                answers.append(TargetAnswer(name=name, kind=spec.kind, environment=target.probe(), reason=None))
+        except TargetError as error:
+            reason = f"{error.message} ({error.hint})" if error.hint else error.message
+            answers.append(TargetAnswer(name=name, kind=spec.kind, environment=None, reason=reason))
+    return answers
+
+
+def schemas() -> dict[str, Any]:
+    """The JSON Schemas of the files edgecc reads and writes: project, manifest, results, verdict."""
+    from edgecc.targets.registry import target_options
+
+    project = Project.model_json_schema()
+    options = [
+        {
+            "type": "object",
+            "properties": {"kind": {"const": kind}, **model.model_json_schema()["properties"]},
+            "required": ["kind"],
+            "additionalProperties": False,
+        }
+        for kind, model in target_options().items()
+    ]
+    project["$defs"]["TargetSpec"] = {"oneOf": options}
+    return {
+        "project": project,
+        "manifest": Manifest.model_json_schema(mode="serialization"),
+        "results": Results.model_json_schema(mode="serialization"),
+        "verdict": Judgement.model_json_schema(mode="serialization"),
+    }
+
+
+def clean(project: str | Path | ProjectFolder = ".", *, results: bool = False) -> list[Path]:
+    """Remove what can be made again: the build folder and the cache; with `results`, what was measured as well.
+
+    Returns:
+        The folders removed.
+    """
+    folder = _opened(project)
+    doomed = [folder.build, folder.state, *((folder.results, folder.report) if results else ())]
+    removed = [path for path in doomed if path.exists()]
+    for path in removed:
+        with writing_to(path):
+            shutil.rmtree(path)
+    return removed
+
+
+def _opened(project: str | Path | ProjectFolder) -> ProjectFolder:
+    return project if isinstance(project, ProjectFolder) else open_project(project)
+
+
+def _chosen(folder: ProjectFolder, variants: Sequence[str], formats: Sequence[str]) -> list[tuple[str, Format]]:
+    """The (variant, format) pairs that `--variant` and `--format` leave over; a name that fits nothing is an error."""
+    emitted = list(folder.project.emitted())
+    _check_names("--variant", variants, list(folder.project.variants))
+    _check_names("--format", formats, sorted({format for _, format in emitted}))
+    return [
+        (variant, format)
+        for variant, format in emitted
+        if (not variants or variant in variants) and (not formats or format in formats)
+    ]
+
+
+def _check_names(option: str, given: Sequence[str], known: Sequence[str]) -> None:
+    listed = ", ".join(f"`{name}`" for name in known)
+    faults = [
+        Fault(option, f"one of {listed}", repr(name), nearest(name, known)) for name in given if name not in known
+    ]
+    if faults:
+        raise ProjectError("the command line", faults)

@@ -1,0 +1,16 @@
+"""`edgecc schema`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command(epilog="\b\nExamples:\n  edgecc schema > edgecc.schema.json\n  edgecc schema results")
+@click.argument("file", type=click.Choice(["project", "manifest", "results", "verdict"]), default="project")
+def schema(file: str) -> None:
+    """Print the JSON Schema of a file: project, manifest, results or verdict."""
+    from edgecc import api
+
+    click.echo(json.dumps(api.schemas()[file], indent=2))

@@ -1,0 +1,88 @@
+"""Quantities: read as people write them, written as people read them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecc.units import Unit, format_bytes, format_points, format_value, parse, parse_points
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [
+        ("2 ms", Unit.SECONDS, 0.002),
+        ("2ms", Unit.SECONDS, 0.002),
+        (" 1.5 µs ", Unit.SECONDS, 1.5e-6),
+        ("3 us", Unit.SECONDS, 3e-6),
+        ("350 kB", Unit.BYTES, 350_000),
+        ("1 KiB", Unit.BYTES, 1024),
+        ("97 %", Unit.FRACTION, 0.97),
+        ("100 /s", Unit.PER_SECOND, 100),
+        (".5 s", Unit.SECONDS, 0.5),
+    ],
+)
+def test_reads_quantities(text: str, unit: Unit, value: float) -> None:
+    assert parse(text, unit) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("2", Unit.SECONDS),
+        (2, Unit.SECONDS),
+        ("2 kB", Unit.SECONDS),
+        ("2 KB", Unit.BYTES),
+        ("-2 ms", Unit.SECONDS),
+        ("ms", Unit.SECONDS),
+        ("1 pp", Unit.FRACTION),
+        ("1e999 s", Unit.SECONDS),
+        ("", Unit.BYTES),
+        ("1.2.3 s", Unit.SECONDS),
+    ],
+)
+def test_refuses_what_is_not_a_quantity_of_that_unit(text: object, unit: Unit) -> None:
+    with pytest.raises(ValueError, match="quantity like"):
+        parse(text, unit)
+
+
+def test_points_are_not_percent() -> None:
+    assert parse_points("1 pp") == pytest.approx(0.01)
+    with pytest.raises(ValueError, match="percentage points"):
+        parse_points("1 %")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.0021, Unit.SECONDS, "2.10 ms"),
+        (999.6e-6, Unit.SECONDS, "1.00 ms"),
+        (10.5e-6, Unit.SECONDS, "10.5 µs"),
+        (123.0, Unit.SECONDS, "123 s"),
+        (350_400, Unit.BYTES, "350 kB"),
+        (12, Unit.BYTES, "12.0 B"),
+        (0.98765, Unit.FRACTION, "98.77 %"),
+        (math.nan, Unit.SECONDS, "nan"),
+    ],
+)
+def test_writes_three_digits(value: float, unit: Unit, text: str) -> None:
+    assert format_value(value, unit) == text
+
+
+def test_points_carry_their_sign() -> None:
+    assert format_points(0.004) == "+0.40 pp"
+    assert format_points(-0.004) == "-0.40 pp"
+
+
+@given(st.floats(min_value=1e-9, max_value=1e4))
+def test_writing_and_reading_back_keeps_three_digits(value: float) -> None:
+    assert parse(format_value(value, Unit.SECONDS), Unit.SECONDS) == pytest.approx(value, rel=6e-3)
+
+
+@given(st.integers(min_value=1, max_value=10**12))
+def test_bytes_are_never_shown_as_a_thousand_of_a_smaller_unit(value: int) -> None:
+    number, unit = format_bytes(value).split()
+    assert float(number) < 1000 or unit == "GB"
