@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +14,13 @@ from edgecc.artifact import Format, Manifest, Record
 from edgecc.errors import Fault, OutputError, ProjectError, TargetError
 from edgecc.files import write_atomically, writing_to
 from edgecc.progress import Progress, Silent
-from edgecc.project import Project, ProjectFolder
+from edgecc.project import BenchSection, Project, ProjectFolder, TargetSpec
 from edgecc.project_file import load_project, nearest
 from edgecc.results import Environment, Judgement, Results
 
 if TYPE_CHECKING:
     from edgecc.compiler.compile import Compilation
+    from edgecc.targets.target import Target
 
 
 def open_project(path: str | Path = ".") -> ProjectFolder:
@@ -73,6 +76,130 @@ def compile(
     return compile_project(folder, emitted, progress=progress or Silent(), run_artifact=run_outputs)
 
 
+def bench(
+    project: str | Path | ProjectFolder = ".",
+    *,
+    variants: Sequence[str] = (),
+    formats: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Results:
+    """Measure what the project has built on its targets, and keep the results.
+
+    Raises:
+        ArtifactError: an artifact is missing or is not the one that was compiled.
+        ProjectError: the project has no targets, or a name to narrow by fits nothing.
+    """
+    from edgecc.benchmarks.measure import measure
+    from edgecc.benchmarks.plan import plan_project
+    from edgecc.benchmarks.results_store import save
+
+    folder = _opened(project)
+    plan = plan_project(folder, _chosen(folder, variants, formats))
+    specs = _chosen_targets(folder, targets)
+    with ExitStack() as opened:
+        results = measure(plan, [opened.enter_context(_open(name, spec)) for name, spec in specs.items()], progress)
+    save(results, folder.results)
+    return results
+
+
+def bench_file(
+    file: str | Path,
+    *,
+    num_threads: int = 1,
+    shapes: Sequence[tuple[int, ...]] = (),
+    evaluation: str | Path | None = None,
+    settings: BenchSection | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Measure one model file on this machine, whoever built it.
+
+    Args:
+        file: a `.tflite` or `.onnx`.
+        num_threads: of the runtime.
+        shapes: of the model's inputs, where they are open.
+        evaluation: an `.npz` with `x` (n, ...) and `y` (n,); without it accuracy is unmeasured.
+        settings: how much is measured.
+        progress: where to report.
+
+    Raises:
+        ArtifactError: no such file, or not one that edgecc can run.
+        DataError: the evaluation set cannot be read.
+    """
+    from edgecc.benchmarks.measure import measure
+    from edgecc.benchmarks.plan import plan_file
+
+    plan = plan_file(
+        Path(file),
+        settings or BenchSection(),
+        evaluation=None if evaluation is None else Path(evaluation),
+        shapes=tuple(shapes),
+    )
+    spec = TargetSpec.model_validate({"kind": "x86_cpu", "num_threads": num_threads})
+    with _open("host", spec) as target:
+        return measure(plan, [target], progress)
+
+
+def gate(project: str | Path | ProjectFolder = ".") -> Judgement:
+    """Judge the last results against the budgets. Reads files only.
+
+    Raises:
+        ArtifactError: there are no results, or they are damaged or another project's.
+    """
+    from edgecc.benchmarks.gate import built_now, judge
+    from edgecc.benchmarks.results_store import load_latest
+
+    folder = _opened(project)
+    return judge(folder.project, load_latest(folder.results), built_now(folder))
+
+
+def report(project: str | Path | ProjectFolder = ".") -> list[Path]:
+    """Write the last results and their verdicts for people and for CI.
+
+    Returns:
+        The files written: HTML, Markdown, JUnit XML, JSON.
+
+    Raises:
+        ArtifactError: there are no results, or they are damaged or another project's.
+    """
+    from edgecc.benchmarks.report import write_reports
+    from edgecc.benchmarks.results_store import load_latest
+
+    folder = _opened(project)
+    trials = folder.trials if folder.trials.is_file() else None
+    return write_reports(load_latest(folder.results), gate(folder), trials, folder.report)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a run made."""
+
+    compilation: Compilation
+    results: Results
+    judgement: Judgement
+    reports: list[Path]
+
+
+def run(
+    project: str | Path | ProjectFolder = ".",
+    *,
+    variants: Sequence[str] = (),
+    formats: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Outcome:
+    """Compile, bench, gate and report in one go.
+
+    Raises:
+        EdgeccError: a step could not do its work. A broken budget is not an error: see `Outcome.judgement`.
+    """
+    folder = _opened(project)
+    narrowed = {"variants": variants, "formats": formats}
+    compilation = compile(folder, **narrowed, progress=progress)
+    results = bench(folder, **narrowed, targets=targets, progress=progress)
+    return Outcome(compilation, results, gate(folder), report(folder))
+
+
 class TargetAnswer(Record):
     """Whether a target answered, and what it is or why not."""
 
@@ -91,12 +218,10 @@ class TargetAnswer(Record):
 
 def list_targets(project: str | Path | ProjectFolder = ".") -> list[TargetAnswer]:
     """Ask every target of the project whether it answers."""
-    from edgecc.targets.registry import open_target
-
     answers = []
     for name, spec in _opened(project).project.targets.items():
         try:
-            with open_target(name, spec) as target:
+            with _open(name, spec) as target:
                 answers.append(TargetAnswer(name=name, kind=spec.kind, environment=target.probe(), reason=None))
         except TargetError as error:
             reason = f"{error.message} ({error.hint})" if error.hint else error.message
@@ -156,6 +281,21 @@ def _chosen(folder: ProjectFolder, variants: Sequence[str], formats: Sequence[st
         for variant, format in emitted
         if (not variants or variant in variants) and (not formats or format in formats)
     ]
+
+
+def _chosen_targets(folder: ProjectFolder, names: Sequence[str]) -> dict[str, TargetSpec]:
+    known = folder.project.targets
+    if not known:
+        fault = Fault("targets", "at least one target to measure on", "none")
+        raise ProjectError(str(folder.file), [fault], hint='add [targets.host] with kind = "x86_cpu"')
+    _check_names("--target", names, list(known))
+    return {name: spec for name, spec in known.items() if not names or name in names}
+
+
+def _open(name: str, spec: TargetSpec) -> Target:
+    from edgecc.targets.registry import open_target
+
+    return open_target(name, spec)
 
 
 def _check_names(option: str, given: Sequence[str], known: Sequence[str]) -> None:

@@ -192,7 +192,7 @@ class BenchSection(Section):
     """Fresh processes for each artifact on each target: most of the variance is between processes."""
     inferences: PositiveInt = 200
     """Timed inferences in each process."""
-    time_limit: Duration = 60.0
+    time_limit: Duration = 120.0
     """Longest time one process may take before it is killed."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -63,7 +64,8 @@ def _parse(text: object, suffixes: dict[str, float], example: str) -> float:
     match = _QUANTITY.fullmatch(text) if isinstance(text, str) else None
     if match is None or match[2] not in suffixes:
         raise ValueError(f"a quantity like {example}")
-    value = float(match[1]) * suffixes[match[2]]
+    # In decimal, so that "0.7 pp" is the float nearest to 0.007, as 7 of 1,000 samples are: limits are inclusive.
+    value = float(Decimal(repr(float(match[1]))) * Decimal(repr(suffixes[match[2]])))
     if not math.isfinite(value):
         raise ValueError(f"a finite quantity like {example}")
     return value
