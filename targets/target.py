@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel
 
@@ -21,6 +21,9 @@ class Target(Protocol):
     """True where the wall clock is not a device's own."""
     name: str
     num_threads: int
+
+    def __init__(self, name: str, options: Any) -> None:
+        """Take the checked `Options`. Nothing is started or sent before `probe` or `run`."""
 
     def probe(self) -> Environment:
         """Say what is there.

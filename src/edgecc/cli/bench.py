@@ -18,7 +18,7 @@ Examples:
 """
 
 
-class Shape(click.ParamType):
+class Shape(click.ParamType[tuple[int, ...]]):
     """`1x28x28x1`."""
 
     name = "shape"
@@ -61,17 +61,17 @@ def bench(
     from edgecc.cli.console import TerminalProgress, show
     from edgecc.errors import ExitCode
 
-    progress = TerminalProgress()
-    if project.suffix in {".tflite", ".onnx"}:
-        if variants or formats or targets:
-            raise click.UsageError("--variant, --format and --target narrow a project; a file is measured as it is")
-        results = api.bench_file(
-            project, num_threads=num_threads or 1, shapes=shapes, evaluation=data, progress=progress
-        )
-    else:
-        if num_threads or shapes or data:
-            raise click.UsageError("--num-threads, --shape and --data are for a bare file; a project says them itself")
-        results = api.bench(project, variants=variants, formats=formats, targets=targets, progress=progress)
+    is_file = project.suffix in {".tflite", ".onnx"}
+    if is_file and (variants or formats or targets):
+        raise click.UsageError("--variant, --format and --target narrow a project; a file is measured as it is")
+    if not is_file and (num_threads or shapes or data):
+        raise click.UsageError("--num-threads, --shape and --data are for a bare file; a project says them itself")
+    with TerminalProgress() as progress:
+        if is_file:
+            threads = num_threads or 1
+            results = api.bench_file(project, num_threads=threads, shapes=shapes, evaluation=data, progress=progress)
+        else:
+            results = api.bench(project, variants=variants, formats=formats, targets=targets, progress=progress)
     if as_json:
         click.echo(results.model_dump_json())
     else:

@@ -23,7 +23,8 @@ def compile(project: Path, variants: tuple[str, ...], formats: tuple[str, ...], 
     from edgecc import api
     from edgecc.cli.console import TerminalProgress
 
-    compilation = api.compile(project, variants=variants, formats=formats, progress=TerminalProgress())
+    with TerminalProgress() as progress:
+        compilation = api.compile(project, variants=variants, formats=formats, progress=progress)
     if as_json:
         click.echo(json.dumps([artifact.manifest.model_dump(mode="json") for artifact in compilation.artifacts]))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from edgecc.progress import Task
 
@@ -21,8 +21,15 @@ class TerminalProgress:
         from rich.console import Console
 
         # A descriptor of its own: stages send 1 and 2 to their logs while they run.
-        self._console = Console(file=os.fdopen(os.dup(2), "w", buffering=1), highlight=False)
+        self._file = os.fdopen(os.dup(2), "w", buffering=1)
+        self._console = Console(file=self._file, highlight=False)
         self._progress: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._file.close()
 
     @contextmanager
     def task(self, title: str, total: int | None = None) -> Iterator[Task]:

@@ -24,7 +24,8 @@ def run(
     from edgecc.benchmarks.report.table import results_table, verdict_table
     from edgecc.cli.console import TerminalProgress, show
 
-    outcome = api.run(project, variants=variants, formats=formats, targets=targets, progress=TerminalProgress())
+    with TerminalProgress() as progress:
+        outcome = api.run(project, variants=variants, formats=formats, targets=targets, progress=progress)
     if as_json:
         both = {
             "results": outcome.results.model_dump(mode="json"),

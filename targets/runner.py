@@ -1,0 +1,471 @@
+"""Runs one model file on a device and gives raw values back: `python runner.py < request.json > reply.json`.
+
+This one file is copied onto devices, so it imports nothing of edgecc: it needs Python 3.9, numpy and one runtime.
+Request and reply are those of `wire.py`. Whatever a runtime prints goes to stderr, never into the reply.
+Times are in seconds, sizes in bytes.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import hashlib
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+    Spec = Dict[str, Any]
+    Request = Dict[str, Any]
+
+SCHEMA_VERSION = 1
+
+# Warm-up runs in blocks of at least 3 inferences and 50 ms, until the medians of two blocks in a row are within 2 %
+# of each other. A machine that never settles is measured after 3 s, and the log says so.
+WARMUP_BLOCK_INFERENCES = 3
+WARMUP_BLOCK_S = 0.05
+WARMUP_TOLERANCE = 0.02
+WARMUP_CAP_S = 3.0
+
+MAX_TIMED_SAMPLES = 32
+"""How many different samples the timed inferences go round, so that the inputs stay small beside the model."""
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer
+    """The model cannot be run as asked; the message says what was expected and what came."""
+
+
+class LiteRt:
+    """A TFLite file in LiteRT, on the CPU."""
+
+    distributions: Tuple[str, ...] = ("ai-edge-litert",)
+
+    @staticmethod
+    def module() -> Any:
+        from ai_edge_litert import interpreter
+
+        return interpreter
+
+    def __init__(self, path: str, num_threads: int) -> None:
+        self._interpreter = self.module().Interpreter(model_path=path, num_threads=num_threads)
+        self._interpreter.allocate_tensors()
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_output_details()
+
+    def inputs(self) -> List[Spec]:
+        return [_litert_spec(detail) for detail in self._inputs]
+
+    def outputs(self) -> List[Spec]:
+        return [_litert_spec(detail) for detail in self._outputs]
+
+    def resize(self, shapes: Sequence[Tuple[int, ...]]) -> None:
+        """Make room for inputs of these shapes."""
+        if all(tuple(detail["shape"]) == shape for detail, shape in zip(self._inputs, shapes)):
+            return
+        for detail, shape in zip(self._inputs, shapes):
+            self._interpreter.resize_tensor_input(detail["index"], shape)
+        self._interpreter.allocate_tensors()
+        self._inputs = self._interpreter.get_input_details()
+
+    def infer(self, feed: Sequence[Array]) -> List[Array]:
+        """Copy the inputs in, run, copy the outputs out."""
+        for detail, array in zip(self._inputs, feed):
+            self._interpreter.set_tensor(detail["index"], array)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
+
+
+def _litert_spec(detail: Dict[str, Any]) -> Spec:
+    quantization = detail["quantization_parameters"]
+    signature = detail["shape_signature"]
+    return {
+        "name": detail["name"],
+        "shape": [int(size) for size in (signature if len(signature) else detail["shape"])],
+        "dtype": np.dtype(detail["dtype"]).name,
+        "scale": [float(scale) for scale in quantization["scales"]],
+        "zero_point": [int(point) for point in quantization["zero_points"]],
+        "quantized_dimension": int(quantization["quantized_dimension"]),
+    }
+
+
+class OnnxRuntime:
+    """An ONNX file in ONNX Runtime, on the CPU."""
+
+    distributions: Tuple[str, ...] = ("onnxruntime", "onnxruntime-gpu")
+    providers: Tuple[str, ...] = ("CPUExecutionProvider",)
+
+    @staticmethod
+    def module() -> Any:
+        import onnxruntime
+
+        return onnxruntime
+
+    def __init__(self, path: str, num_threads: int) -> None:
+        onnxruntime = self.module()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        self._session = onnxruntime.InferenceSession(path, options, providers=list(self.providers))
+        # ONNX Runtime leaves out a provider that cannot start, without an error.
+        got = self._session.get_providers()
+        if not set(self.providers) <= set(got):
+            raise Refusal(f"expected ONNX Runtime to run on {', '.join(self.providers)}; it runs on {', '.join(got)}")
+        self._feed: Dict[str, Array] = {}
+
+    def inputs(self) -> List[Spec]:
+        return [_onnx_spec(node) for node in self._session.get_inputs()]
+
+    def outputs(self) -> List[Spec]:
+        return [_onnx_spec(node) for node in self._session.get_outputs()]
+
+    def resize(self, shapes: Sequence[Tuple[int, ...]]) -> None:
+        """Make room for inputs of these shapes."""
+        self._feed = {spec["name"]: np.empty(shape, spec["dtype"]) for spec, shape in zip(self.inputs(), shapes)}
+
+    def infer(self, feed: Sequence[Array]) -> List[Array]:
+        """Copy the inputs in, run, copy the outputs out."""
+        # Handed an array, ONNX Runtime would read it in place: the copy makes it the same work as in LiteRT.
+        for buffer, array in zip(self._feed.values(), feed):
+            np.copyto(buffer, array)
+        outputs: List[Array] = self._session.run(None, self._feed)
+        return outputs
+
+
+def _onnx_spec(node: Any) -> Spec:
+    element = str(node.type)[len("tensor(") : -1]
+    return {
+        "name": node.name,
+        "shape": [size if isinstance(size, int) else -1 for size in node.shape],
+        "dtype": {"float": "float32", "double": "float64"}.get(element, element),
+        "scale": [],
+        "zero_point": [],
+        "quantized_dimension": 0,
+    }
+
+
+Model = Union[LiteRt, OnnxRuntime]
+RUNTIMES: Dict[str, Type[Model]] = {"litert": LiteRt, "onnxruntime": OnnxRuntime}
+
+
+def main() -> None:
+    # A native library that prints would spoil the reply, so file descriptor 1 becomes stderr.
+    reply_file = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    json.dump(answer(json.load(sys.stdin)), reply_file)
+    reply_file.close()
+    # Some runtimes crash while the interpreter shuts down; the values are valid all the same.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def answer(request: Request) -> Dict[str, Any]:
+    """The reply to a request. What the runtime raises is a failure in the reply, not an exception."""
+    try:
+        return {"schema_version": SCHEMA_VERSION, **_run(request)}
+    except Exception as error:
+        message = " ".join(str(error).split())[:500]
+        out_of_memory = isinstance(error, MemoryError) or says_out_of_memory(message)
+        kind = "out_of_memory" if out_of_memory else "refused"
+        text = message if isinstance(error, Refusal) else f"{type(error).__name__}: {message}"
+        return {"schema_version": SCHEMA_VERSION, "failure": {"kind": kind, "message": text}}
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Whether a runtime's or Python's message tells of an allocation that failed."""
+    signs = ("bad_alloc", "bad allocation", "MemoryError", "Failed to allocate memory", "Cannot allocate memory")
+    return any(sign in text for sign in signs)
+
+
+def _run(request: Request) -> Dict[str, Any]:
+    if request["schema_version"] != SCHEMA_VERSION:
+        raise Refusal(f"expected a request of version {SCHEMA_VERSION}; got version {request['schema_version']}")
+    _check_digest(Path(request["artifact_path"]), request["artifact_sha256"])
+    environment = describe_environment()
+    runtime = _start_runtime(request["runtime"])
+    memory = _Memory()
+    load_cold_s = _load(runtime, request)[1]  # the model is let go at once: two in memory are nobody's peak
+    model, load_warm_s = _load(runtime, request)
+    reply = {
+        "runtime_version": environment["runtimes"].get(request["runtime"], "unknown"),
+        "environment": environment,
+        "inputs": model.inputs(),
+        "outputs": model.outputs(),
+    }
+    if request["task"]["kind"] == "outputs":
+        _write_outputs(model, request)
+        return reply
+    process = _time_inferences(model, request, memory)
+    return {**reply, "process": {**process, "load_cold_s": load_cold_s, "load_warm_s": load_warm_s}}
+
+
+def _check_digest(artifact: Path, expected: str) -> None:
+    digest = hashlib.sha256()
+    with artifact.open("rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            digest.update(chunk)
+    if digest.hexdigest() != expected:
+        raise Refusal(f"{artifact}: expected the sha256 {expected}; got {digest.hexdigest()}: the file was changed")
+
+
+def _start_runtime(name: str) -> Type[Model]:
+    if name not in RUNTIMES:
+        raise Refusal(f"expected a runtime out of {', '.join(RUNTIMES)}; got {name}")
+    runtime = RUNTIMES[name]
+    try:
+        runtime.module()
+    except ImportError as error:
+        package = runtime.distributions[0]
+        raise Refusal(f"{package} cannot be imported ({error}): pip install {package}") from error
+    return runtime
+
+
+def _load(runtime: Type[Model], request: Request) -> Tuple[Model, float]:
+    start = time.perf_counter()
+    model = runtime(request["artifact_path"], request["num_threads"])
+    return model, time.perf_counter() - start
+
+
+def _time_inferences(model: Model, request: Request, memory: _Memory) -> Dict[str, Any]:
+    feeds = _feeds(model.inputs(), request)
+    first = next(feeds)
+    model.resize([array.shape for array in first])
+    gc.disable()
+    warmups = _warm_up(model, first)
+    peak_bytes = memory.peak_bytes()  # before the other samples are read, which are not the model's
+    samples = [first, *itertools.islice(feeds, MAX_TIMED_SAMPLES - 1)]
+    for feed in samples:  # reading them has cooled the caches again
+        model.infer(feed)
+    turns = itertools.islice(itertools.cycle(samples), request["task"]["inferences"])
+    latencies_s = [_time_one(model, feed) for feed in turns]
+    gc.enable()
+    return {"latencies_s": latencies_s, "warmups": warmups + len(samples), "memory_peak_bytes": peak_bytes}
+
+
+def _warm_up(model: Model, feed: Sequence[Array]) -> int:
+    """Run until the time of an inference is stable, as told at the top; returns how many ran."""
+    start = time.perf_counter()
+    count, previous = 0, 0.0
+    while time.perf_counter() - start < WARMUP_CAP_S:
+        block = _time_block(model, feed)
+        count += len(block)
+        median = statistics.median(block)
+        if abs(median - previous) <= WARMUP_TOLERANCE * previous:
+            return count
+        previous = median
+    print(f"warm-up: no two blocks in a row within {WARMUP_TOLERANCE:.0%} in {WARMUP_CAP_S:g} s", file=sys.stderr)
+    return count
+
+
+def _time_block(model: Model, feed: Sequence[Array]) -> List[float]:
+    values: List[float] = []
+    start = time.perf_counter()
+    while len(values) < WARMUP_BLOCK_INFERENCES or time.perf_counter() - start < WARMUP_BLOCK_S:
+        values.append(_time_one(model, feed))
+    return values
+
+
+def _time_one(model: Model, feed: Sequence[Array]) -> float:
+    start = time.perf_counter()
+    model.infer(feed)
+    return time.perf_counter() - start
+
+
+def _feeds(specs: Sequence[Spec], request: Request) -> Iterator[List[Array]]:
+    """What to time: samples of the request's file, or one random set of inputs."""
+    if request["inputs_path"]:
+        return ([array] for array in _encoded_samples(specs, request)[1])
+    return iter([_random_feed(specs, request)])
+
+
+def _random_feed(specs: Sequence[Spec], request: Request) -> List[Array]:
+    given = request["shapes"] or [None] * len(specs)
+    if len(given) != len(specs):
+        raise Refusal(f"expected shapes for the model's {len(specs)} inputs; got {len(given)}")
+    random = np.random.default_rng(request["task"]["seed"])
+    return [_random(random, spec, _closed_shape(spec, shape)) for spec, shape in zip(specs, given)]
+
+
+def _closed_shape(spec: Spec, given: Optional[Sequence[int]]) -> Tuple[int, ...]:
+    if given is not None:
+        _check_shape(spec, given)
+        return tuple(given)
+    shape = spec["shape"]
+    if -1 in shape[1:]:
+        raise Refusal(f"input `{spec['name']}` has open dimensions, {_shown(shape)}, and no shape was given for it")
+    return tuple(abs(size) for size in shape)  # an open batch is 1
+
+
+def _random(random: np.random.Generator, spec: Spec, shape: Tuple[int, ...]) -> Array:
+    dtype = np.dtype(spec["dtype"])
+    if dtype.kind == "f":
+        return np.asarray(random.random(shape, dtype=np.float32), dtype=dtype)
+    if dtype.kind in "iu" and (spec["scale"] or dtype.itemsize == 1):
+        limits = np.iinfo(spec["dtype"])
+        return random.integers(limits.min, limits.max, shape, dtype=dtype.type, endpoint=True)
+    if dtype.kind in "iub":
+        # Wide integers are indices, as into an embedding: any table has a row 0 and a row 1.
+        return random.integers(0, 2, shape).astype(dtype)
+    raise Refusal(f"input `{spec['name']}` takes {dtype}, for which edgecc draws no random values: give samples")
+
+
+def _encoded_samples(specs: Sequence[Spec], request: Request) -> Tuple[int, Iterator[Array]]:
+    """How many samples the request's file has, and each at batch 1 in the dtype of the model's one input."""
+    if len(specs) != 1:
+        raise Refusal(f"samples fit a model with one input; this one has {len(specs)}")
+    samples = np.load(request["inputs_path"], mmap_mode="r", allow_pickle=False)
+    if samples.ndim == 0 or len(samples) == 0:
+        raise Refusal(f"expected samples of shape (n, ...); got {samples.shape}")
+    _check_shape(specs[0], (1, *samples.shape[1:]))
+    return len(samples), (encode(samples[index : index + 1], specs[0]) for index in range(len(samples)))
+
+
+def _check_shape(spec: Spec, shape: Sequence[int]) -> None:
+    expected = spec["shape"]
+    fits = len(shape) == len(expected) and all(size in (-1, given) for size, given in zip(expected, shape))
+    if not fits:
+        raise Refusal(f"input `{spec['name']}` takes shape {_shown(expected)}; got {_shown(shape)}")
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return "(" + ", ".join("open" if size == -1 else str(size) for size in shape) + ")"
+
+
+def encode(values: Array, spec: Spec) -> Array:
+    """Real values in the dtype of the model's input: quantized where it is quantized, else cast without loss of sense.
+
+    Quantized is clip(round(x / scale) + zero_point), rounding half to even, as ONNX's QuantizeLinear does.
+
+    Raises:
+        Refusal: values that an integer input cannot hold.
+    """
+    dtype = np.dtype(spec["dtype"])
+    if dtype.kind == "f":
+        return np.ascontiguousarray(values, dtype)
+    if spec["scale"] and not np.isnan(values).any():
+        scale, zero_point = (_along_dimension(spec, key, values.ndim) for key in ("scale", "zero_point"))
+        limits = np.iinfo(spec["dtype"])
+        quantized: Array = np.rint(values.astype(np.float64) / scale) + zero_point
+        return quantized.clip(limits.min, limits.max).astype(dtype)
+    with np.errstate(invalid="ignore"):
+        cast = np.ascontiguousarray(values, dtype)
+    if not np.array_equal(cast, values):
+        raise Refusal(f"input `{spec['name']}` takes {dtype}; a sample holds values that {dtype} cannot")
+    return cast
+
+
+def _along_dimension(spec: Spec, key: str, rank: int) -> Array:
+    shape = [1] * rank
+    shape[spec["quantized_dimension"]] = -1
+    return np.asarray(spec[key]).reshape(shape)
+
+
+def _write_outputs(model: Model, request: Request) -> None:
+    """Write the first output of every sample, shape (n, ...), in the model's own dtype."""
+    count, samples = _encoded_samples(model.inputs(), request)
+    first = next(samples)
+    model.resize([first.shape])
+    row = _first_output(model, first)
+    rows = np.empty((count, *row.shape), row.dtype)
+    rows[0] = row
+    for index, sample in enumerate(samples, 1):
+        row = _first_output(model, sample)
+        if row.shape != rows.shape[1:]:
+            raise Refusal(f"expected outputs of one shape, {rows.shape[1:]} first; sample {index} gave {row.shape}")
+        rows[index] = row
+    np.save(request["outputs_path"], rows, allow_pickle=False)
+
+
+def _first_output(model: Model, sample: Array) -> Array:
+    output = np.asarray(model.infer([sample])[0])
+    return output[0] if output.shape[:1] == (1,) else output
+
+
+class _Memory:
+    """The peak of resident memory since this was made, from /proc. ru_maxrss is no use: a fork inherits it."""
+
+    def __init__(self) -> None:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # makes the peak so far what is resident now
+            self._reset = True
+        except OSError:
+            self._reset = False
+        self._before = _memory_status()
+
+    def peak_bytes(self) -> Optional[int]:
+        """None where Linux does not tell, or where an earlier peak hides this one."""
+        now = _memory_status()
+        if not now or (not self._reset and now["VmHWM"] == self._before["VmHWM"]):
+            return None
+        return max(0, now["VmHWM"] - self._before["VmRSS"])
+
+
+def _memory_status() -> Dict[str, int]:
+    lines = (line.split() for line in _read("/proc/self/status").splitlines())
+    return {words[0][:-1]: int(words[1]) * 1024 for words in lines if words and words[0] in ("VmHWM:", "VmRSS:")}
+
+
+def describe_environment() -> Dict[str, Any]:
+    """Where this runs, and which runtimes are installed. A target that emulates sets `emulated` itself."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    governor = _read(f"/sys/devices/system/cpu/cpu{cores[0]}/cpufreq/scaling_governor").strip()
+    versions = {name: _version(runtime) for name, runtime in RUNTIMES.items()}
+    return {
+        "os": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "cpu_model": _cpu_model(),
+        "cores": len(cores),
+        "governor": governor or None,
+        "accelerator": None,
+        "python": platform.python_version(),
+        "runtimes": {name: version for name, version in versions.items() if version},
+        "emulated": False,
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def _cpu_model() -> str:
+    lines = [line.partition(":") for line in _read("/proc/cpuinfo").splitlines()]
+    fields = {key.strip(): value.strip() for key, _, value in lines}
+    for key in ("model name", "Model", "Hardware"):
+        if fields.get(key):
+            return fields[key]
+    return platform.processor() or platform.machine()
+
+
+def _version(runtime: Type[Model]) -> Optional[str]:
+    versions = (_distribution_version(distribution) for distribution in runtime.distributions)
+    return next((version for version in versions if version), None)
+
+
+def _distribution_version(name: str) -> Optional[str]:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgecc.artifact import ArtifactRunner, Format
+from edgecc.errors import ArtifactError
+from edgecc.targets.host import run_outputs
+
+
+def test_it_is_what_the_compiler_asks_for() -> None:
+    runner: ArtifactRunner = run_outputs  # mypy checks it
+    assert callable(runner)
+
+
+def test_float_values(linear: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    ran = run_outputs(linear.path, Format.ONNX, x)
+    assert ran.values.dtype == np.float32
+    np.testing.assert_allclose(ran.values, linear(x), rtol=1e-6)
+    assert (ran.inputs[0].name, ran.outputs[0].name) == ("x", "y")
+
+
+def test_int8_values_are_dequantized(cnn_int8: Path, images: Any, cnn_answers: Any) -> None:
+    ran = run_outputs(cnn_int8, Format.TFLITE, images)
+    assert ran.outputs[0].dtype == "int8"
+    assert ran.values.shape == (20, 4)
+    assert np.abs(ran.values - cnn_answers).max() < 0.05
+
+
+def test_a_file_without_an_ending(linear: Any, tmp_path: Path) -> None:
+    bare = linear.path.rename(tmp_path / "artifact")
+    assert run_outputs(bare, Format.ONNX, np.zeros((1, 3), np.float32)).values.tolist() == [linear.bias.tolist()]
+
+
+def test_a_failure_names_file_and_cause(linear: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    linear.path.write_bytes(b"nonsense")
+    with pytest.raises(ArtifactError, match=r"model\.onnx: cannot be run \(refused\): .*INVALID_PROTOBUF"):
+        run_outputs(linear.path, Format.ONNX, np.zeros((1, 3), np.float32))
+    with pytest.raises(ArtifactError, match=r"gone\.onnx: cannot be read: No such file"):
+        run_outputs(tmp_path / "gone.onnx", Format.ONNX, np.zeros((1, 3), np.float32))
+    assert list(temporary.iterdir()) == []

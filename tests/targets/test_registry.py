@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from edgecc.errors import TargetError
+from edgecc.project import TargetSpec
+from edgecc.targets import registry
+from edgecc.targets.x86_cpu import X86CpuOptions, X86CpuTarget
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Pretends that packages with these entry points are installed."""
+
+    def install(**entries: str) -> None:
+        found = [EntryPoint(kind, place, registry.ENTRY_POINT_GROUP) for kind, place in entries.items()]
+        monkeypatch.setattr(registry, "entry_points", lambda group: found if group == "edgecc.targets" else [])
+
+    return install
+
+
+def test_open_target_gives_name_and_options() -> None:
+    spec = TargetSpec.model_validate({"kind": "x86_cpu", "num_threads": 2})
+    with registry.open_target("gateway", spec) as target:
+        assert isinstance(target, X86CpuTarget)
+        assert (target.name, target.num_threads, target.emulated) == ("gateway", 2, False)
+
+
+def test_options_that_the_kind_does_not_take() -> None:
+    spec = TargetSpec.model_validate({"kind": "x86_cpu", "cpu": "cortex-a72"})
+    with pytest.raises(TargetError, match="target `pi`: cpu: Extra inputs"):
+        registry.open_target("pi", spec)
+
+
+def test_an_unknown_kind_lists_the_known() -> None:
+    with pytest.raises(TargetError, match=r"out of .*`x86_cpu`.*; got `x86`"):
+        registry.target_class("x86")
+
+
+def test_every_kind_can_be_imported_and_calls_itself_so() -> None:
+    assert registry.target_options()["x86_cpu"] is X86CpuOptions
+    assert all(registry.target_class(kind).kind == kind for kind in registry.BUILT_IN)
+
+
+def test_a_third_party_adds_a_kind(installed: Any) -> None:
+    installed(my_board="edgecc.targets.x86_cpu:X86CpuTarget")
+    assert registry.target_class("my_board") == X86CpuTarget
+    assert "my_board" in registry.target_options()
+
+
+def test_a_kind_that_is_taken(installed: Any) -> None:
+    installed(x86_cpu="other.module:Class")
+    with pytest.raises(TargetError, match=r"claim the kind `x86_cpu`: edgecc.*X86CpuTarget and other\.module"):
+        registry.target_options()
+
+
+@pytest.mark.parametrize("place", ["no_such_package:Class", "edgecc.targets.x86_cpu:NoSuchClass"])
+def test_a_class_that_cannot_be_imported(place: str, installed: Any) -> None:
+    installed(my_board=place)
+    with pytest.raises(TargetError, match=f"`my_board` cannot be imported from {place}"):
+        registry.target_class("my_board")
+
+
+def test_importing_the_targets_imports_no_runtime() -> None:
+    code = (
+        "import sys, edgecc.targets.registry as r, edgecc.targets.host; r.target_options();"
+        "print(*{'ai_edge_litert', 'onnxruntime', 'tensorflow', 'onnx'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

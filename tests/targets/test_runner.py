@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import ast
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from onnx import TensorProto, helper
+
+from edgecc.targets import runner
+from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply, RunRequest
+
+Array = npt.NDArray[Any]
+Answer = Callable[[RunRequest], RunReply]
+
+
+@pytest.fixture
+def answer() -> Answer:
+    """The runner's answer, over JSON as on the wire, but in this process."""
+
+    def run(request: RunRequest) -> RunReply:
+        return RunReply.model_validate_json(json.dumps(runner.answer(json.loads(request.model_dump_json()))))
+
+    return run
+
+
+def refusal(reply: RunReply) -> str:
+    assert reply.failure is not None
+    assert reply.failure.kind == "refused"
+    assert reply.environment is None
+    return reply.failure.message
+
+
+# The file itself
+
+
+def test_it_is_python_3_9_and_starts_with_numpy_alone() -> None:
+    tree = ast.parse(Path(runner.__file__).read_text(), feature_version=(3, 9))
+    assert _foreign_packages(tree.body) == {"numpy"}
+    assert _foreign_packages(ast.walk(tree)) == {"numpy", "ai_edge_litert", "onnxruntime"}
+
+
+def _foreign_packages(nodes: Iterable[ast.AST]) -> set[str]:
+    nodes = list(nodes)
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
+
+
+# Outputs
+
+
+def test_outputs_of_onnx_are_those_of_the_matrix_product(
+    answer: Answer, make_request: Any, linear: Any, tmp_path: Path
+) -> None:
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    reply = answer(make_request(linear.path, OutputsTask(), inputs=x))
+    assert reply.failure is None
+    assert reply.inputs[0].shape == (-1, 3)
+    assert (reply.outputs[0].name, reply.outputs[0].dtype) == ("y", "float32")
+    outputs = np.load(tmp_path / "outputs.npy")
+    assert outputs.dtype == np.float32
+    np.testing.assert_allclose(outputs, linear(x), rtol=1e-6)
+
+
+def test_outputs_of_a_float_tflite_are_those_of_numpy(
+    answer: Answer, make_request: Any, cnn_float32: Path, images: Array, cnn_answers: Array, tmp_path: Path
+) -> None:
+    reply = answer(make_request(cnn_float32, OutputsTask(), inputs=images))
+    assert reply.failure is None
+    assert reply.inputs[0].shape == (-1, 8, 8, 1)
+    assert reply.inputs[0].scale == ()
+    np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), cnn_answers, rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_of_an_int8_tflite_are_raw_and_near_the_float_ones(
+    answer: Answer, make_request: Any, cnn_int8: Path, images: Array, cnn_answers: Array, tmp_path: Path
+) -> None:
+    reply = answer(make_request(cnn_int8, OutputsTask(), inputs=images))
+    assert reply.failure is None
+    raw = np.load(tmp_path / "outputs.npy")
+    spec = reply.outputs[0]
+    assert raw.dtype == np.int8
+    assert raw.shape == (20, 4)
+    real = spec.scale[0] * (raw.astype(float) - spec.zero_point[0])
+    assert np.abs(real - cnn_answers).max() < 0.05
+    assert np.corrcoef(real.ravel(), cnn_answers.ravel())[0, 1] > 0.99
+
+
+def test_real_samples_are_quantized_as_the_interpreter_would_be_given_them(
+    answer: Answer, make_request: Any, cnn_int8: Path, images: Array, tmp_path: Path
+) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    answer(make_request(cnn_int8, OutputsTask(), inputs=images))
+    interpreter = Interpreter(str(cnn_int8))
+    interpreter.allocate_tensors()
+    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    scale, zero_point = taken["quantization"]
+    for image, row in zip(images, np.load(tmp_path / "outputs.npy"), strict=True):
+        quantized = [round(float(value) / scale) + zero_point for value in image.ravel()]
+        interpreter.set_tensor(taken["index"], np.clip(quantized, -128, 127).astype(np.int8).reshape(1, 8, 8, 1))
+        interpreter.invoke()
+        np.testing.assert_array_equal(interpreter.get_tensor(given["index"])[0], row)
+
+
+def test_samples_of_another_shape_are_refused_with_both_shapes(
+    answer: Answer, make_request: Any, cnn_float32: Path, linear: Any
+) -> None:
+    message = refusal(answer(make_request(cnn_float32, OutputsTask(), inputs=np.zeros((3, 28, 28, 1)))))
+    assert message == "input `image` takes shape (open, 8, 8, 1); got (1, 28, 28, 1)"
+    message = refusal(answer(make_request(linear.path, OutputsTask(), inputs=np.zeros((3, 3, 1)))))
+    assert message == "input `x` takes shape (open, 3); got (1, 3, 1)"
+
+
+def test_no_samples_are_refused(answer: Answer, make_request: Any, linear: Any) -> None:
+    assert "(0, 3)" in refusal(answer(make_request(linear.path, OutputsTask(), inputs=np.zeros((0, 3)))))
+
+
+# Quantization
+
+
+def int8_spec(**changes: Any) -> dict[str, Any]:
+    return {"name": "x", "dtype": "int8", "scale": [0.5], "zero_point": [3], "quantized_dimension": 0, **changes}
+
+
+def test_ties_go_to_the_even_side_before_the_zero_point_and_the_rest_is_clipped() -> None:
+    x = np.array([[0.25, 0.75, 1.25, -0.25, -0.75, 0.3, 1e6, -1e6, np.inf]], np.float32)
+    assert runner.encode(x, int8_spec()).tolist() == [[3, 5, 5, 3, 1, 4, 127, -128, 127]]
+    assert runner.encode(x, int8_spec()).dtype == np.int8
+
+
+def test_scales_along_a_dimension() -> None:
+    spec = int8_spec(dtype="uint8", scale=[1.0, 0.1], zero_point=[0, 128], quantized_dimension=1)
+    assert runner.encode(np.array([[7.0, -1.0]]), spec).tolist() == [[7, 118]]
+
+
+def test_an_integer_input_takes_whole_numbers_alone() -> None:
+    spec = int8_spec(dtype="int64", scale=[], zero_point=[])
+    assert runner.encode(np.array([[2.0, -1.0]]), spec).tolist() == [[2, -1]]
+    with pytest.raises(runner.Refusal, match="takes int64"):
+        runner.encode(np.array([[2.5]]), spec)
+
+
+def test_what_is_not_a_number_is_not_quantized() -> None:
+    with pytest.raises(runner.Refusal, match="cannot"):
+        runner.encode(np.array([[np.nan]]), int8_spec())
+
+
+# Latency
+
+
+def test_latency_gives_every_raw_value(answer: Answer, make_request: Any, cnn_int8: Path) -> None:
+    reply = answer(make_request(cnn_int8, LatencyTask(inferences=70)))
+    assert reply.process is not None
+    assert len(reply.process.latencies_s) == 70
+    assert all(0 < latency_s < 1 for latency_s in reply.process.latencies_s)
+    assert reply.process.warmups >= 2 * runner.WARMUP_BLOCK_INFERENCES
+    assert 0 < reply.process.load_warm_s < 60
+    assert reply.environment is not None
+    assert reply.environment.runtimes["litert"] == reply.runtime_version
+
+
+def test_latency_goes_round_the_samples(answer: Answer, make_request: Any, linear: Any) -> None:
+    reply = answer(make_request(linear.path, LatencyTask(inferences=10), inputs=np.ones((3, 3))))
+    assert reply.process is not None
+    assert len(reply.process.latencies_s) == 10
+    bad = np.ones((3, 4))
+    assert "(1, 4)" in refusal(answer(make_request(linear.path, LatencyTask(inferences=10), inputs=bad)))
+
+
+def test_open_dimensions_take_the_shapes_of_the_request(answer: Answer, make_request: Any, make_onnx: Any) -> None:
+    path = make_onnx(
+        [helper.make_node("Mul", ["a", "b"], ["y"])],
+        {"a": (TensorProto.FLOAT, ["n", "time", 2]), "b": (TensorProto.FLOAT, ["n", 1, 2])},
+        {"y": (TensorProto.FLOAT, ["n", "time", 2])},
+        {},
+    )
+    task = LatencyTask(inferences=1)
+    message = refusal(answer(make_request(path, task)))
+    assert message == "input `a` has open dimensions, (open, open, 2), and no shape was given for it"
+    assert "2 inputs; got 1" in refusal(answer(make_request(path, task, shapes=((1, 5, 2),))))
+    assert "got (1, 5, 3)" in refusal(answer(make_request(path, task, shapes=((1, 5, 3), (1, 1, 2)))))
+    assert answer(make_request(path, task, shapes=((1, 5, 2), (1, 1, 2)))).process is not None
+    assert "one input" in refusal(answer(make_request(path, task, inputs=np.ones((1, 5, 2)))))
+
+
+def test_an_open_batch_of_tflite_is_resized(answer: Answer, make_request: Any, cnn_float32: Path) -> None:
+    reply = answer(make_request(cnn_float32, LatencyTask(inferences=1), shapes=((3, 8, 8, 1),)))
+    assert reply.process is not None
+
+
+def test_random_indices_stay_inside_any_table(answer: Answer, make_request: Any, make_onnx: Any) -> None:
+    path = make_onnx(
+        [helper.make_node("Gather", ["table", "ids"], ["y"])],
+        {"ids": (TensorProto.INT64, [1, 50])},
+        {"y": (TensorProto.FLOAT, [1, 50, 4])},
+        {"table": np.zeros((2, 4), np.float32)},
+    )
+    assert answer(make_request(path, LatencyTask(inferences=2))).process is not None
+
+
+class ScriptedModel:
+    """Each inference takes as long as the script says; the last entry goes on for ever."""
+
+    def __init__(self, durations_s: Sequence[float]) -> None:
+        self.now_s = 0.0
+        self.runs = 0
+        self._durations_s = durations_s
+
+    def infer(self, feed: Sequence[Array]) -> list[Array]:
+        self.now_s += self._durations_s[min(self.runs, len(self._durations_s) - 1)]
+        self.runs += 1
+        return []
+
+
+@pytest.mark.parametrize(
+    ("durations_s", "warmups"),
+    [
+        ([2**-6], 2 * 4),  # 4/64 s are the first multiple above 50 ms
+        ([0.25], 2 * 3),  # at least 3 a block
+        ([2**-5] * 3 + [2**-6], 3 + 2 * 4),  # the first block is slow: a third is needed
+        ([2.0**power for power in range(-6, 6)], 9),  # never settles: whole blocks until 3 s are over
+    ],
+)
+def test_warm_up_ends_when_two_blocks_agree(
+    durations_s: list[float], warmups: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model: Any = ScriptedModel(durations_s)
+    monkeypatch.setattr(time, "perf_counter", lambda: model.now_s)
+    assert runner._warm_up(model, []) == model.runs == warmups
+    assert ("no two blocks" in capsys.readouterr().err) == (warmups == 9)
+
+
+# Memory
+
+
+def test_memory_is_unmeasured_where_linux_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_memory_status", dict)
+    assert runner._Memory().peak_bytes() is None
+
+
+def test_an_earlier_peak_that_hides_this_one_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = runner._Memory()
+    memory._reset = False
+    memory._before = {"VmRSS": 60, "VmHWM": 100}
+    monkeypatch.setattr(runner, "_memory_status", lambda: {"VmRSS": 70, "VmHWM": 100})
+    assert memory.peak_bytes() is None
+    monkeypatch.setattr(runner, "_memory_status", lambda: {"VmRSS": 70, "VmHWM": 130})
+    assert memory.peak_bytes() == 70
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(("model", "kept"), [("cnn_float32", 900), ("cnn_int8", 100)])
+def test_a_truncated_tflite(
+    model: str, kept: int, answer: Answer, make_request: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(request.getfixturevalue(model).read_bytes()[:kept])
+    assert "valid Flatbuffer" in refusal(answer(make_request(damaged, LatencyTask(inferences=1))))
+
+
+def test_a_truncated_onnx(answer: Answer, make_request: Any, linear: Any) -> None:
+    linear.path.write_bytes(linear.path.read_bytes()[:-20])
+    message = refusal(answer(make_request(linear.path, LatencyTask(inferences=1))))
+    assert "Protobuf parsing failed" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("suffix", ["tflite", "onnx"])
+def test_not_a_model(suffix: str, answer: Answer, make_request: Any, tmp_path: Path) -> None:
+    file = tmp_path / f"readme.{suffix}"
+    file.write_text("These are not the bytes of a model. " * 50)
+    assert refusal(answer(make_request(file, LatencyTask(inferences=1))))
+
+
+def test_a_file_that_was_changed(answer: Answer, make_request: Any, linear: Any) -> None:
+    request = make_request(linear.path, LatencyTask(inferences=1), artifact_sha256="0" * 64)
+    assert "expected the sha256 000" in refusal(answer(request))
+
+
+def test_a_file_that_is_gone(answer: Answer, make_request: Any, linear: Any) -> None:
+    request = make_request(linear.path, LatencyTask(inferences=1))
+    linear.path.unlink()
+    assert "No such file" in refusal(answer(request))
+
+
+def test_a_request_of_another_version() -> None:
+    reply = runner.answer({"schema_version": 2})
+    assert reply["failure"]["message"] == "expected a request of version 1; got version 2"
+
+
+def test_a_runtime_that_is_not_installed(
+    answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "pip install onnxruntime" in refusal(answer(make_request(linear.path, LatencyTask(inferences=1))))
+
+
+def test_a_provider_that_onnx_runtime_left_out_is_a_failure(
+    answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda self: ["AzureExecutionProvider"])
+    message = refusal(answer(make_request(linear.path, LatencyTask(inferences=1))))
+    assert message == "expected ONNX Runtime to run on CPUExecutionProvider; it runs on AzureExecutionProvider"
+
+
+def test_an_allocation_that_failed_is_out_of_memory(
+    answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("Failed to allocate memory for 3 GB")):
+
+        def fail(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(runner.OnnxRuntime, "__init__", fail)
+        reply = answer(make_request(linear.path, LatencyTask(inferences=1)))
+        assert reply.failure is not None
+        assert reply.failure.kind == "out_of_memory"
