@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import textwrap
 import time
@@ -190,6 +192,36 @@ def test_nothing_is_left_after_an_interrupt(
         run_in_child(any_request, runner=runner, **LIMITS)
     assert not psutil.pid_exists(int(pid_file.read_text()))
     assert list(temporary.iterdir()) == []
+
+
+def test_a_killed_edgecc_takes_the_run_with_it(make_request: Any, cnn_int8: Path, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text(make_request(cnn_int8, LatencyTask(inferences=10**8)).model_dump_json())
+    host = subprocess.Popen([sys.executable, "-c", HOST, request])
+    try:
+        runner = only_child(psutil.Process(host.pid))
+    finally:
+        host.kill()
+        host.wait()
+    assert_gone(runner)
+
+
+HOST = """
+import pathlib, sys
+from edgecc.targets.child import run_in_child
+from edgecc.targets.wire import RunRequest
+request = RunRequest.model_validate_json(pathlib.Path(sys.argv[1]).read_text())
+run_in_child(request, timeout_s=60, memory_limit_bytes=2e9)
+"""
+
+
+def only_child(process: psutil.Process) -> int:
+    """The child's process id, once it has come so far as to run LiteRT."""
+    deadline_s = time.monotonic() + 30
+    while not any("litert" in file.path for child in process.children() for file in child.memory_maps()):
+        assert time.monotonic() < deadline_s, "the runner never started"
+        time.sleep(0.05)
+    return int(process.children()[0].pid)
 
 
 def assert_gone(pid: int) -> None:
