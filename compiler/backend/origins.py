@@ -1,0 +1,18 @@
+"""Which Keras layer an operation of a traced graph came from, so that an error can name it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+
+def origin_of(model: Any, operation: str) -> str:
+    """Say where an operation came from: "layer `name`", or the operation's own name where no layer is known.
+
+    `operation` is a path of name scopes, such as `model_1/dense_1_2/MatMul`. Keras opens a layer's scope twice (to
+    build it, then to call it), so TensorFlow always appends a counter to the name of the one that is called.
+    """
+    names = {layer.name for layer in model._flatten_layers(include_self=False)}
+    scopes = [re.sub(r"_\d+$", "", scope) for scope in operation.split("/")[1:-1]]
+    path = [scope for scope in scopes if scope in names]
+    return f"layer `{'/'.join(path)}`" if path else f"operation `{operation}`"

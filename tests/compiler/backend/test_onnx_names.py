@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgecc.compiler.backend.onnx_bias import merge_biases
+from edgecc.compiler.backend.onnx_names import canonical
+
+RANDOM = np.random.default_rng(0)
+KERNEL = RANDOM.normal(size=(3, 2, 1, 3)).astype(np.float32)
+X = RANDOM.normal(size=(1, 2, 1, 8)).astype(np.float32)
+
+
+def _model(nodes: list[Any], constants: dict[str, Any], output_shape: list[int]) -> Any:
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 1, 8])
+    sink = helper.make_tensor_value_info("y", TensorProto.FLOAT, output_shape)
+    values = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", [source], [sink], values)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _run(model: Any, name: str = "x") -> Any:
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {name: X})[0]
+
+
+def _two_branches(names: dict[str, str], order: tuple[int, ...]) -> Any:
+    """The same graph whatever its names and the order of its nodes and constants."""
+    a, b, w, s, u = (names[key] for key in "abwsu")
+    nodes = [
+        helper.make_node("Conv", ["x", w], [a], name=f"{a}_node", kernel_shape=[1, 3], group=1),
+        helper.make_node("Relu", [a], [b], name=f"{b}_node", doc_string="from somewhere"),
+        helper.make_node("Mul", [b, s], ["m"]),
+        helper.make_node("Relu", ["x"], [u]),
+        helper.make_node("Add", ["m", a], ["y"]),
+    ]
+    constants = {w: KERNEL, s: np.float32(2.0), f"unused_{s}": np.float32(7.0)}
+    return _model([nodes[index] for index in order], dict(sorted(constants.items())), [1, 3, 1, 6])
+
+
+ONE = _two_branches({"a": "a", "b": "b", "w": "w", "s": "s", "u": "u"}, (0, 1, 2, 3, 4))
+OTHER = _two_branches({"a": "p__7", "b": "q:0", "w": "a_w", "s": "z", "u": "v"}, (3, 0, 1, 2, 4))
+
+
+def test_names_and_order_depend_on_the_structure_alone() -> None:
+    one, other = canonical(ONE), canonical(OTHER)
+
+    assert one.SerializeToString() == other.SerializeToString()
+    assert [node.name for node in one.graph.node] == ["Conv_0", "Relu_0", "Mul_0", "Add_0"]
+    assert [tensor.name for tensor in one.graph.initializer] == ["Conv_0.input1", "Mul_0.input1"]
+    np.testing.assert_array_equal(_run(one, "input"), _run(ONE))
+
+
+def test_another_weight_gives_another_file() -> None:
+    changed = canonical(ONE)
+    changed.graph.initializer[1].raw_data = np.float32(3.0).tobytes()
+    assert changed.SerializeToString() != canonical(ONE).SerializeToString()
+
+
+def test_optional_inputs_stay_left_out() -> None:
+    nodes = [helper.make_node("Clip", ["x", "", "high"], ["y"])]
+    model = canonical(_model(nodes, {"high": np.float32(0.1)}, [1, 2, 1, 8]))
+
+    assert list(model.graph.node[0].input) == ["input", "", "Clip_0.input2"]
+    assert _run(model, "input").max() == np.float32(0.1)
+
+
+def _conv_squeeze_add(bias: Any, output_shape: list[int]) -> Any:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Squeeze", ["c", "axes"], ["s"]),
+        helper.make_node("Add", ["s", "b"], ["y"]),
+    ]
+    return _model(nodes, {"w": KERNEL, "axes": np.array([2]), "b": bias.astype(np.float32)}, output_shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1), (3, 1)])
+def test_a_bias_behind_a_squeeze_goes_into_the_convolution(shape: tuple[int, ...]) -> None:
+    model = _conv_squeeze_add(RANDOM.normal(size=shape), [1, 3, 6])
+    expected = _run(model)
+
+    merge_biases(model)
+
+    assert [node.op_type for node in model.graph.node] == ["Conv", "Squeeze"]
+    np.testing.assert_allclose(_run(model), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 1, 1), (1, 3, 6)])
+def test_what_is_not_one_value_a_channel_stays(shape: tuple[int, ...]) -> None:
+    model = _conv_squeeze_add(RANDOM.normal(size=shape), [1, 3, 6])
+    before = model.SerializeToString()
+
+    merge_biases(model)
+
+    assert model.SerializeToString() == before
+
+
+def test_a_convolution_that_is_also_read_elsewhere_keeps_its_output() -> None:
+    model = _conv_squeeze_add(RANDOM.normal(size=(3, 1)), [1, 3, 6])
+    model.graph.node.append(helper.make_node("Relu", ["s"], ["r"]))
+    before = model.SerializeToString()
+
+    merge_biases(model)
+
+    assert model.SerializeToString() == before
