@@ -28,7 +28,7 @@ def main(epochs: int) -> None:
             metrics, peak_bytes, duration_s = _train(Path(scratch) / policy, policy, epochs)
             print(
                 f"{policy:15} {metrics['policy']:15} {metrics['device']:8} {duration_s / epochs:8.1f} "
-                f"{peak_bytes / 1e6:8.0f} {100 * metrics['val_accuracy']:12.2f} %"
+                f"{peak_bytes / 1e6:8.0f} {100 * metrics['validation_accuracy']:12.2f} %"
             )
 
 

@@ -108,7 +108,7 @@ def _scaled(value: float, steps: tuple[tuple[str, float], ...], extra_digits: in
 
 
 def _three_digits(value: float, extra_digits: int) -> str:
-    digits_before_point = len(str(int(abs(value))))
+    digits_before_point = len(str(int(abs(float(f"{value:.3g}")))))  # of what is shown: 99.96 is 100
     return f"{value:.{max(0, 3 - digits_before_point) + extra_digits}f}"
 
 

@@ -1,0 +1,193 @@
+"""What the last results have to say of a budget, once everything about it is known to be sound.
+
+Whatever was not measured on the very files that lie in `build/` now is no evidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecc.artifact import Format
+from edgecc.errors import ArtifactError
+from edgecc.files import sha256_of_file
+from edgecc.metrics import METRICS
+from edgecc.project import Budget, Project, ProjectFolder
+from edgecc.results import Estimate, Provenance, Results, Row
+from edgecc.units import format_value
+
+_ON_EVALUATION_SET = frozenset({"accuracy", "agreement.top1"})
+
+
+class Unmeasured(Exception):  # noqa: N818 - it carries a verdict, not a fault
+    """Why a budget cannot be judged. The gate makes it a verdict."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What lies in `build/` now, by sha256. What is not there is left out."""
+
+    artifacts: Mapping[tuple[str, Format], str]
+    evaluation: str | None
+
+
+def built_now(folder: ProjectFolder) -> Built:
+    """Read the digests of a project's artifacts and evaluation set.
+
+    Raises:
+        ArtifactError: a file is there and cannot be read.
+    """
+    digests = {key: _digest(folder.artifact(*key)) for key in folder.project.emitted()}
+    return Built(
+        artifacts={key: digest for key, digest in digests.items() if digest is not None},
+        evaluation=_digest(folder.evaluation),
+    )
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return sha256_of_file(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class Case:
+    """One budget on one artifact and target."""
+
+    budget: Budget
+    variant: str
+    format: Format
+    target: str | None
+    """None where the metric does not depend on it."""
+
+    @property
+    def name(self) -> str:
+        """The artifact and its target, as a sentence names them."""
+        where = "" if self.target is None else f" on {self.target}"
+        return f"{self.variant} ({self.format}){where}"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A value that a budget can be judged on."""
+
+    value: float
+    note: str = ""
+    """What a reader must know of how it came to be."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The last results, read against the project and what is built now."""
+
+    project: Project
+    results: Results
+    built: Built
+
+    def cases(self, budget: Budget) -> Iterator[Case]:
+        """Every artifact and target a budget speaks of."""
+        for variant in self.project.shipped if budget.variant is None else (budget.variant,):
+            for format in self.project.formats_of(variant):
+                if budget.format in (None, format):
+                    for target in self._targets(budget):
+                        yield Case(budget, variant, format, target)
+
+    def _targets(self, budget: Budget) -> list[str | None]:
+        if not METRICS[budget.metric].on_target:
+            return [None]
+        if budget.target is not None:
+            return [budget.target]
+        unjudged = self.emulated_targets(budget)
+        return [name for name in self.project.targets if name not in unjudged]
+
+    def emulated_targets(self, budget: Budget) -> list[str]:
+        """The targets that a budget on the wall clock does not speak of unless it names them."""
+        if budget.target is not None or not METRICS[budget.metric].wall_clock:
+            return []
+        emulated = {row.target for row in self.results.rows if row.emulated}
+        return [name for name in self.project.targets if name in emulated]
+
+    def observe(self, case: Case) -> Observation:
+        """The value to judge.
+
+        Raises:
+            Unmeasured: there is none that is sound; says why.
+        """
+        estimate = self._estimate(self._row(case), case.budget.metric)
+        if case.budget.max_drop is not None:
+            return self._drop(case, estimate)
+        return Observation(estimate.value, "emulated" if estimate.provenance is Provenance.EMULATED else "")
+
+    def _drop(self, case: Case, estimate: Estimate) -> Observation:
+        formats = self.project.formats_of(case.budget.reference)
+        format = case.format if case.format in formats else formats[0]
+        reference_case = Case(case.budget, case.budget.reference, format, case.target)
+        try:
+            reference = self._estimate(self._row(reference_case), "accuracy")
+        except Unmeasured as error:
+            raise Unmeasured(f"the reference {reference_case.name}: {error}") from None
+        accuracies = [format_value(one.value, METRICS["accuracy"].unit) for one in (estimate, reference)]
+        # In whole samples: 0.97 - 0.96 is more than 0.01 in floats, and 1 pp would break "at most 1 pp".
+        lost = round(reference.value * reference.samples) - round(estimate.value * estimate.samples)
+        note = f"{accuracies[0]} against {accuracies[1]} of {reference_case.name}"
+        return Observation(lost / estimate.samples, note)
+
+    def _row(self, case: Case) -> Row:
+        rows = [row for row in self.results.rows if (row.variant, row.format) == (case.variant, case.format)]
+        if case.target is None:
+            # One target on which the artifact runs is enough; one that runs nowhere passes nothing.
+            rows = [row for row in rows if row.failure is None][:1] or rows[:1]
+        else:
+            rows = [row for row in rows if row.target == case.target]
+        if len(rows) != 1:
+            raise Unmeasured("the results hold it more than once" if rows else "it is not in the last results")
+        if (failure := rows[0].failure) is not None:
+            raise Unmeasured(f"{failure.kind.replace('_', ' ')}: {failure.message}")
+        self._check_target(case, rows[0])
+        self._check_artifact(case, rows[0])
+        return rows[0]
+
+    def _check_target(self, case: Case, row: Row) -> None:
+        if case.target is None:
+            return
+        if row.environment is None:
+            raise Unmeasured("the target did not answer")
+        spec = self.project.targets.get(case.target)
+        if spec is None or spec.kind != row.target_kind:
+            now = "has no such target" if spec is None else f"says {spec.kind}"
+            raise Unmeasured(f"the target was of kind {row.target_kind}; the project now {now}")
+
+    def _check_artifact(self, case: Case, row: Row) -> None:
+        now = self.built.artifacts.get((case.variant, case.format))
+        if now is None:
+            raise Unmeasured("the artifact that was measured is not in build/ now")
+        if now != row.artifact.sha256:
+            raise Unmeasured("the artifact in build/ is not the one that was measured: its sha256 differs")
+
+    def _estimate(self, row: Row, metric: str) -> Estimate:
+        estimate = row.estimates.get(metric)
+        if estimate is None:
+            raise Unmeasured(row.unmeasured.get(metric, "the results do not say why"))
+        if not math.isfinite(estimate.value):
+            raise Unmeasured(f"the value is {estimate.value}")
+        if estimate.provenance is Provenance.ESTIMATED:
+            raise Unmeasured("the value is estimated, not measured")
+        if METRICS[metric].wall_clock and (estimate.provenance is Provenance.EMULATED or row.emulated):
+            raise Unmeasured("the target's clock is emulated")
+        if metric in _ON_EVALUATION_SET:
+            self._check_evaluation(estimate)
+        return estimate
+
+    def _check_evaluation(self, estimate: Estimate) -> None:
+        if self.built.evaluation is None:
+            raise Unmeasured("the evaluation set is not in build/ now")
+        if self.built.evaluation != self.results.evaluation_sha256:
+            raise Unmeasured("the evaluation set in build/ is not the one that was scored: its sha256 differs")
+        whole = self.results.evaluation_samples
+        if estimate.samples != whole or whole == 0:
+            raise Unmeasured(f"{estimate.samples} of the evaluation set's {whole} samples were scored")

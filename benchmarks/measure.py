@@ -1,0 +1,183 @@
+"""Measuring artifacts on targets: latency in fresh processes, interleaved, then the whole evaluation set.
+
+What fails on one artifact or target is a row with its cause; the others go on.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from edgecc.benchmarks import scoring
+from edgecc.benchmarks.plan import Plan
+from edgecc.benchmarks.results_store import new_run_id
+from edgecc.benchmarks.rows import Attempt, RowMaker
+from edgecc.benchmarks.scoring import EvaluationSet
+from edgecc.errors import TargetError
+from edgecc.progress import Progress, Silent, Task
+from edgecc.results import Failure, FailureKind, Results, Row
+from edgecc.targets.target import Target
+from edgecc.targets.wire import RUNTIME_OF, LatencyTask, OutputsTask, RunReply, RunRequest
+
+TIMED_SAMPLES = 32
+"""How many samples the timed inferences get: the runner goes round no more, and a slow link need not carry them all."""
+
+
+def measure(plan: Plan, targets: Sequence[Target], progress: Progress | None = None) -> Results:
+    """Measure every artifact of a plan on every target.
+
+    A target that does not answer, and an artifact that crashes, hangs, runs out of memory or is refused, is a row
+    with its Failure.
+
+    Args:
+        plan: what to measure, and how much.
+        targets: open targets; the caller closes them.
+        progress: where to report; silent without it.
+
+    Raises:
+        DataError: the evaluation set cannot be read.
+    """
+    started_at, start = datetime.now(UTC), time.monotonic()
+    evaluation = None if plan.evaluation is None else scoring.load_evaluation(plan.evaluation)
+    with tempfile.TemporaryDirectory(prefix="edgecc-bench-") as folder:
+        bench = _Bench(plan, evaluation, Path(folder), progress or Silent())
+        if evaluation is not None:
+            np.save(bench.samples_path, evaluation.x)
+            np.save(bench.timed_samples_path, evaluation.x[:TIMED_SAMPLES])
+        rows = [row for target in targets for row in bench.measure_target(target)]
+    return Results(
+        run_id=new_run_id(started_at),
+        project=plan.project,
+        started_at=started_at.isoformat(timespec="seconds"),
+        duration_s=time.monotonic() - start,
+        edgecc_version=importlib.metadata.version("edgecc"),
+        git_commit=plan.git_commit,
+        evaluation_sha256=None if evaluation is None else evaluation.sha256,
+        evaluation_samples=0 if evaluation is None else len(evaluation.x),
+        reference_variant=plan.reference_variant,
+        rows=tuple(rows),
+    )
+
+
+def interleaved(attempts: Sequence[Attempt], processes: int) -> Iterator[Attempt]:
+    """A B C, C B A, A B C, ...: a machine that drifts while it is measured drifts for all alike."""
+    for index in range(processes):
+        yield from attempts if index % 2 == 0 else reversed(attempts)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    plan: Plan
+    evaluation: EvaluationSet | None
+    folder: Path
+    """Scratch space, where samples and raw outputs lie while they are needed."""
+    progress: Progress
+
+    @property
+    def samples_path(self) -> Path:
+        return self.folder / "samples.npy"
+
+    @property
+    def timed_samples_path(self) -> Path:
+        return self.folder / "timed_samples.npy"
+
+    def measure_target(self, target: Target) -> list[Row]:
+        attempts = [Attempt(subject) for subject in self.plan.subjects]
+        environment = None
+        try:
+            environment = target.probe()
+            steps = len(attempts) * (self.plan.bench.processes + (self.evaluation is not None))
+            with self.progress.task(f"measuring on {target.name}", steps) as task:
+                self._time(target, attempts, task)
+                self._score(target, attempts, task)
+        except TargetError as error:
+            self._lose(target, attempts, error)
+        return RowMaker(self.plan, target, environment, self.evaluation).rows(attempts)
+
+    def _lose(self, target: Target, attempts: Sequence[Attempt], error: TargetError) -> None:
+        self.progress.note(f"{target.name} was lost: {error.message}")
+        for attempt in attempts:
+            if attempt.failure is None and not attempt.done:
+                attempt.failure = Failure(kind=FailureKind.TARGET_LOST, message=error.message)
+
+    def _time(self, target: Target, attempts: Sequence[Attempt], task: Task) -> None:
+        for attempt in interleaved(attempts, self.plan.bench.processes):
+            # One failed process condemns the row, so that no number comes from the survivors alone.
+            if attempt.failure is None:
+                task.describe(f"timing {attempt.variant} ({attempt.format})")
+                self._time_once(target, attempt)
+            task.advance()
+
+    def _time_once(self, target: Target, attempt: Attempt) -> None:
+        task = LatencyTask(inferences=self.plan.bench.inferences, seed=self.plan.seed)
+        inputs = None if self.evaluation is None else self.timed_samples_path
+        reply = self._run(target, self._request(target, attempt, task, inputs))
+        attempt.failure = reply.failure
+        if reply.process is not None:
+            attempt.processes.append(reply.process)
+        elif reply.failure is None:
+            attempt.failure = Failure(kind=FailureKind.CRASHED, message="the runner answered without timings")
+
+    def _score(self, target: Target, attempts: Sequence[Attempt], task: Task) -> None:
+        for attempt in attempts:
+            if self.evaluation is not None:
+                if attempt.failure is None:
+                    task.describe(f"scoring {attempt.variant} ({attempt.format})")
+                    self._score_once(target, attempt, len(self.evaluation.x))
+                task.advance()
+            attempt.done = True
+
+    def _score_once(self, target: Target, attempt: Attempt, samples: int) -> None:
+        outputs = self.folder / "outputs.npy"
+        outputs.unlink(missing_ok=True)
+        reply = self._run(target, self._request(target, attempt, OutputsTask(), self.samples_path, outputs))
+        raw = reply.failure or _read_outputs(outputs, samples)
+        if isinstance(raw, Failure):
+            attempt.failure = raw
+        elif len(reply.outputs) != 1:
+            attempt.classes = f"a model with one output is needed; this one has {len(reply.outputs)}"
+        else:
+            attempt.classes = scoring.top1(raw, reply.outputs[0])
+            attempt.class_count = scoring.class_count(raw)
+
+    def _request(
+        self,
+        target: Target,
+        attempt: Attempt,
+        task: LatencyTask | OutputsTask,
+        inputs: Path | None,
+        outputs: Path | None = None,
+    ) -> RunRequest:
+        subject = attempt.subject
+        return RunRequest(
+            artifact_path=str(subject.path),
+            artifact_sha256=subject.artifact.sha256,
+            runtime=RUNTIME_OF[attempt.format],
+            num_threads=target.num_threads,
+            inputs_path=None if inputs is None else str(inputs),
+            shapes=subject.shapes,
+            outputs_path=None if outputs is None else str(outputs),
+            task=task,
+        )
+
+    def _run(self, target: Target, request: RunRequest) -> RunReply:
+        return target.run(request, timeout_s=self.plan.bench.time_limit)
+
+
+def _read_outputs(path: Path, samples: int) -> scoring.Array | Failure:
+    try:
+        raw: scoring.Array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        message = f"the runner wrote no outputs that can be read: {error}"
+        return Failure(kind=FailureKind.CRASHED, message=message)
+    if raw.ndim == 0 or len(raw) != samples:
+        message = f"expected {samples} outputs, one a sample; got {len(raw) if raw.ndim else 'a scalar'}"
+        return Failure(kind=FailureKind.CRASHED, message=message)
+    return raw

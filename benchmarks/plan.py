@@ -1,0 +1,104 @@
+"""What is to be measured: the artifacts of a project, or one bare file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecc.artifact import Artifact, Format, Manifest, describe_file, read_manifest
+from edgecc.errors import ArtifactError
+from edgecc.files import sha256_of_file
+from edgecc.project import BenchSection, ProjectFolder
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One artifact to measure."""
+
+    variant: str
+    path: Path
+    artifact: Artifact
+    shapes: tuple[tuple[int, ...], ...] = ()
+    """Shapes for the artifact's inputs, where they are open."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One bench: which artifacts, how much, and what they are scored on."""
+
+    project: str
+    subjects: tuple[Subject, ...]
+    bench: BenchSection
+    seed: int
+    """Of the random inputs that latency is measured on."""
+    evaluation: Path | None
+    """`.npz` with `x` and, where the samples are labelled, `y`."""
+    reference_variant: str | None
+    """The variant whose predictions the others are compared with."""
+    git_commit: str | None = None
+    """The commit that all the artifacts were built from, where they name the same one."""
+
+
+def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -> Plan:
+    """Plan the bench of what a project has built: these variants in these formats, at least one.
+
+    Raises:
+        ArtifactError: an artifact, its manifest or the evaluation set is missing, is not what it claims to be, or
+            does not belong to the others.
+    """
+    project = folder.project
+    built = [_built(folder, variant, format) for variant, format in emitted]
+    _check_evaluation(folder.evaluation, built)
+    commits = {manifest.git_commit for _, manifest in built}
+    return Plan(
+        project=project.name,
+        subjects=tuple(subject for subject, _ in built),
+        bench=project.bench,
+        seed=project.seed,
+        evaluation=folder.evaluation,
+        reference_variant=project.reference_variant,
+        git_commit=commits.pop() if len(commits) == 1 else None,
+    )
+
+
+def _built(folder: ProjectFolder, variant: str, format: Format) -> tuple[Subject, Manifest]:
+    path = folder.artifact(variant, format)
+    manifest = read_manifest(path)
+    return Subject(variant=variant, path=path, artifact=manifest.artifact), manifest
+
+
+def _check_evaluation(path: Path, built: Sequence[tuple[Subject, Manifest]]) -> None:
+    """Samples that an artifact was not built beside may be samples that it was trained on."""
+    hint = "edgecc compile writes the artifacts and their evaluation set together"
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file", hint=hint)
+    digest = sha256_of_file(path)
+    for subject, manifest in built:
+        if manifest.evaluation_sha256 != digest:
+            raise ArtifactError(f"{subject.path}: was built beside another evaluation set than {path}", hint=hint)
+
+
+def plan_file(
+    path: Path,
+    bench: BenchSection,
+    *,
+    evaluation: Path | None = None,
+    shapes: tuple[tuple[int, ...], ...] = (),
+    seed: int = 0,
+) -> Plan:
+    """Plan the bench of one file, whoever built it.
+
+    Raises:
+        ArtifactError: no such file, an empty one, or a format that edgecc does not know.
+    """
+    path = path.resolve()
+    subject = Subject(variant=path.stem, path=path, artifact=describe_file(path), shapes=shapes)
+    return Plan(
+        project=path.stem,
+        subjects=(subject,),
+        bench=bench,
+        seed=seed,
+        evaluation=evaluation,
+        reference_variant=None,
+    )

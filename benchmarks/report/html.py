@@ -1,0 +1,94 @@
+"""The report as one self-contained page: it opens offline, on a phone, in light and in dark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgecc.benchmarks.report import summary
+from edgecc.benchmarks.report.plots import plots
+from edgecc.benchmarks.report.trials import Trial
+from edgecc.metrics import METRICS
+from edgecc.results import Environment, Judgement, Results, Row
+from edgecc.units import Unit, format_value
+
+
+def render_html(results: Results, judgement: Judgement, trials: Sequence[Trial]) -> str:
+    """The page. Nothing in it comes from or goes to a network."""
+    from jinja2 import Environment as Templates
+    from jinja2 import PackageLoader, StrictUndefined
+
+    templates = Templates(
+        loader=PackageLoader("edgecc.benchmarks.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return templates.get_template("report.html.j2").render(
+        results=results,
+        judgement=judgement,
+        headline=summary.headline(judgement),
+        verdicts=[
+            (verdict, summary.status_in_words(verdict), summary.judged(verdict)) for verdict in judgement.verdicts
+        ],
+        rows=summary.summarize(results, judgement),
+        emulated_note=summary.EMULATED_NOTE if summary.is_emulated(results) else "",
+        plots=plots(results, trials),
+        trials=trials,
+        environments=_environments(results),
+        facts=_facts(results),
+        details=[(summary.row_name(row), row, _metrics(row)) for row in results.rows],
+        unmeasured=summary.group_unmeasured(results),
+        warnings=summary.group_warnings(results),
+    )
+
+
+def _facts(results: Results) -> dict[str, str]:
+    """How the bench was run, by name."""
+    evaluation = f"{results.evaluation_samples:,} samples, sha256 {(results.evaluation_sha256 or '')[:12]}"
+    return {
+        "run": results.run_id,
+        "started": results.started_at,
+        "took": format_value(results.duration_s, Unit.SECONDS),
+        "edgecc": results.edgecc_version,
+        "commit of the artifacts": results.git_commit or "unknown",
+        "evaluation set": evaluation if results.evaluation_sha256 else "none",
+        "reference variant": results.reference_variant or "none",
+    }
+
+
+def _environments(results: Results) -> list[tuple[str, str, dict[str, str] | None]]:
+    """Name, kind and description of every target; None where it did not answer."""
+    rows = {row.target: row for row in results.rows}
+    return [
+        (name, row.target_kind, _description(row.environment, row.num_threads) if row.environment else None)
+        for name, row in rows.items()
+    ]
+
+
+def _description(environment: Environment, num_threads: int) -> dict[str, str]:
+    load = environment.load_average
+    return {
+        "machine": f"{environment.cpu_model} ({environment.machine}), {environment.cores} cores",
+        "threads": str(num_threads),
+        "governor": environment.governor or "unknown",
+        "load before": "unknown" if load is None else f"{load:.2f}",
+        "accelerator": environment.accelerator or "none",
+        "system": environment.os,
+        "runtimes": ", ".join(f"{name} {version}" for name, version in environment.runtimes.items()),
+        "python": environment.python,
+        "clock": "emulated" if environment.emulated else "the device's own",
+    }
+
+
+def _metrics(row: Row) -> list[dict[str, str]]:
+    """Every metric of a row: its value and how many raw values stand behind it, or why there is none."""
+    return [{"name": name, "value": summary.shown(row, name), "from": _origin(row, name)} for name in METRICS]
+
+
+def _origin(row: Row, metric: str) -> str:
+    estimate = row.estimates.get(metric)
+    if estimate is None:
+        return row.unmeasured.get(metric, "the results do not say why")
+    values = "1 value" if estimate.samples == 1 else f"{estimate.samples:,} values"
+    return f"{values}, {estimate.provenance}"

@@ -1,0 +1,84 @@
+"""Results and verdicts as tables for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgecc.benchmarks.report.summary import (
+    EMULATED_NOTE,
+    SummaryRow,
+    headline,
+    is_emulated,
+    judged,
+    notes,
+    plain,
+    status_in_words,
+    summarize,
+)
+from edgecc.results import Judgement, Results, Status
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+_STYLES = {Status.PASS: "green", Status.FAIL: "bold red", Status.INCONCLUSIVE: "yellow", Status.UNMEASURED: "yellow"}
+
+
+def results_table(results: Results, judgement: Judgement | None) -> RenderableType:
+    """A table for each target, and what failed or disturbed.
+
+    Without a judgement the last column says whether there are numbers.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    lines = summarize(results, judgement)
+    targets = list(dict.fromkeys(line.target for line in lines))
+    parts: list[RenderableType] = []
+    for target in targets:
+        own = [line for line in lines if line.target == target]
+        parts += [Text(f"on {target}", style="bold")] if len(targets) > 1 else []
+        parts.append(_target_table(own, "state" if judgement is None else "verdict"))
+    parts += [Text(EMULATED_NOTE, style="dim")] if is_emulated(results) else []
+    return Group(*parts, *map(Text, notes(results)))
+
+
+def _target_table(lines: list[SummaryRow], last: str) -> Table:
+    from rich.text import Text
+
+    table = _table(["variant", "format"], ["size", "p50", "p90", "accuracy", "drop"], [last])
+    for line in lines:
+        cells = (line.variant, line.format, line.size, line.p50, line.p90, line.accuracy, line.drop)
+        # Text and not str: a name with [brackets] is no markup.
+        table.add_row(*map(Text, cells), Text(line.verdict, style=_STYLES[line.status] if line.status else ""))
+    return table
+
+
+def verdict_table(judgement: Judgement) -> RenderableType:
+    """One line a verdict, then why something did not pass, what was left out, and the verdict on all."""
+    from rich.console import Group
+    from rich.text import Text
+
+    table = _table(["verdict", "budget", "judged"], ["observed"], [])
+    for verdict in judgement.verdicts:
+        status = Text(status_in_words(verdict), style=_STYLES[verdict.status])
+        budget = Text(plain(f"{verdict.metric} {verdict.limit}"))
+        table.add_row(status, budget, Text(judged(verdict)), Text(verdict.observed))
+    reasons = [verdict.reason for verdict in judgement.verdicts if verdict.status is not Status.PASS]
+    why = [Text(plain(text)) for text in (*reasons, *(f"left out: {note}" for note in judgement.left_out))]
+    summary = Text(headline(judgement), style=_STYLES[judgement.status])
+    return Group(*([table] if judgement.verdicts else []), *why, summary)
+
+
+def _table(names: list[str], numbers: list[str], last: list[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name in ("verdict", "format"))
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in last:
+        table.add_column(name, no_wrap=True)
+    return table

@@ -1,0 +1,128 @@
+"""From what one target did with each artifact to the rows of the results: every metric has a value or a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edgecc.artifact import Format
+from edgecc.benchmarks import scoring, statistics
+from edgecc.benchmarks.plan import Plan, Subject
+from edgecc.benchmarks.reference import counterpart
+from edgecc.benchmarks.scoring import Classes, EvaluationSet
+from edgecc.benchmarks.statistics import Answers
+from edgecc.metrics import METRICS
+from edgecc.results import Environment, Failure, ProcessSample, Provenance, Row
+from edgecc.targets.noise import noise_warnings
+from edgecc.targets.target import Target
+from edgecc.targets.wire import RUNTIME_OF
+
+
+@dataclass
+class Attempt:
+    """What one target did with one artifact so far."""
+
+    subject: Subject
+    processes: list[ProcessSample] = field(default_factory=list)
+    classes: Classes | str = "no evaluation set was given"
+    """The class of every sample, or why there are none."""
+    class_count: int = 0
+    failure: Failure | None = None
+    done: bool = False
+
+    @property
+    def variant(self) -> str:
+        """The artifact's variant."""
+        return self.subject.variant
+
+    @property
+    def format(self) -> Format:
+        """The artifact's format."""
+        return self.subject.artifact.format
+
+    @property
+    def predictions(self) -> tuple[int, ...]:
+        """The class of every sample as the results keep it; empty where there are none."""
+        return () if isinstance(self.classes, str) else tuple(self.classes.tolist())
+
+
+@dataclass(frozen=True)
+class RowMaker:
+    """Makes the rows of one target."""
+
+    plan: Plan
+    target: Target
+    environment: Environment | None
+    evaluation: EvaluationSet | None
+
+    def rows(self, attempts: Sequence[Attempt]) -> list[Row]:
+        """A row for each attempt, failed ones included."""
+        return [self._row(attempt, attempts) for attempt in attempts]
+
+    def _row(self, attempt: Attempt, attempts: Sequence[Attempt]) -> Row:
+        on_target = self._measured(attempt, attempts) if attempt.failure is None else _failed(attempt.failure)
+        estimates, unmeasured = statistics.split(on_target | statistics.sizes(attempt.subject.path))
+        return Row(
+            variant=attempt.variant,
+            artifact=attempt.subject.artifact,
+            target=self.target.name,
+            target_kind=self.target.kind,
+            emulated=self._emulated,
+            environment=self.environment,
+            runtime=RUNTIME_OF[attempt.format],
+            num_threads=self.target.num_threads,
+            processes=tuple(attempt.processes),
+            predictions=attempt.predictions,
+            estimates=estimates,
+            unmeasured=unmeasured,
+            failure=attempt.failure,
+            warnings=tuple(self._warnings(attempt)),
+        )
+
+    def _measured(self, attempt: Attempt, attempts: Sequence[Attempt]) -> Answers:
+        provenance = Provenance.EMULATED if self._emulated else Provenance.MEASURED
+        accuracy, agreement = self._accuracy(attempt), self._agreement(attempt, attempts)
+        samples = len(attempt.predictions)
+        return {
+            **statistics.timings(attempt.processes, provenance),
+            **statistics.memory(attempt.processes, provenance),
+            "accuracy": statistics.fraction(accuracy, samples, provenance),
+            "agreement.top1": statistics.fraction(agreement, samples, provenance),
+        }
+
+    @property
+    def _emulated(self) -> bool:
+        return self.target.emulated or (self.environment is not None and self.environment.emulated)
+
+    def _accuracy(self, attempt: Attempt) -> float | str:
+        if isinstance(attempt.classes, str) or self.evaluation is None:
+            return str(attempt.classes)
+        return scoring.accuracy(attempt.classes, self.evaluation.y, attempt.class_count)
+
+    def _agreement(self, attempt: Attempt, attempts: Sequence[Attempt]) -> float | str:
+        if isinstance(attempt.classes, str):
+            return attempt.classes
+        variant = self.plan.reference_variant
+        reference = counterpart(attempts, variant, attempt.format)
+        if reference is None:
+            return "there is no reference variant to agree with" if variant is None else f"{variant} was not measured"
+        name = f"the reference {reference.variant} ({reference.format})"
+        if reference.failure is not None:
+            return f"{name} failed here: {reference.failure.message}"
+        if isinstance(reference.classes, str):
+            return f"{name} gave no classes: {reference.classes}"
+        return scoring.agreement(attempt.classes, reference.classes)
+
+    def _warnings(self, attempt: Attempt) -> list[str]:
+        noise = () if self.environment is None else noise_warnings(self.environment)
+        timing = statistics.timing_warnings(attempt.processes, self.plan.bench.inferences)
+        return [*noise, *timing, *_undefined_outputs(attempt.predictions)]
+
+
+def _undefined_outputs(predictions: tuple[int, ...]) -> list[str]:
+    undefined = predictions.count(scoring.NO_CLASS)
+    return [f"{undefined} of {len(predictions)} outputs hold NaN and count as wrong"] if undefined else []
+
+
+def _failed(failure: Failure) -> Answers:
+    return dict.fromkeys(METRICS, f"{failure.kind.replace('_', ' ')}: {failure.message}")

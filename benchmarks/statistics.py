@@ -1,0 +1,129 @@
+"""From raw values to the metrics of `edgecc.metrics`.
+
+Every function answers for the metrics it knows, by name: an Estimate, or the reason why there is none.
+
+Percentiles are those of all the processes' values together, interpolated linearly between the two nearest order
+statistics (Hyndman and Fan 1996, definition 7: the default of numpy and R). How many values a percentile needs
+before it is reported is in `METRICS`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgecc.metrics import METRICS, Metric
+from edgecc.results import Estimate, ProcessSample, Provenance
+from edgecc.units import Unit, format_value
+
+Answers = dict[str, Estimate | str]
+SLOW_PROCESS_RATIO = 1.2
+_PERCENTILES = {"latency.p50": 50, "latency.p90": 90, "latency.p99": 99}
+
+
+def sizes(path: Path) -> Answers:
+    """Bytes of the file, and after gzip -9 without a time stamp."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return dict.fromkeys(("size", "size.compressed"), f"the file cannot be read: {error.strerror}")
+    return {
+        "size": Estimate(value=len(content), samples=1),
+        "size.compressed": Estimate(value=len(gzip.compress(content, 9, mtime=0)), samples=1),
+    }
+
+
+def timings(processes: Sequence[ProcessSample], provenance: Provenance) -> Answers:
+    """Latency, throughput and load time of one artifact from all its processes (at least one)."""
+    answers = _latencies([value for process in processes for value in process.latencies_s])
+    answers["load.cold"] = _median([process.load_cold_s for process in processes])
+    answers["load.warm"] = _median([process.load_warm_s for process in processes])
+    return _with_provenance(answers, provenance)
+
+
+def memory(processes: Sequence[ProcessSample], provenance: Provenance) -> Answers:
+    """The largest peak among the processes; no runtime here tells its arena."""
+    peaks = [process.memory_peak_bytes for process in processes]
+    known = [peak for peak in peaks if peak is not None]
+    answers: Answers = {"memory.arena": "the runtime does not tell its arena"}
+    if len(known) < len(peaks):
+        answers["memory.peak"] = "the target does not tell the peak memory of a process"
+    else:
+        answers["memory.peak"] = Estimate(value=max(known), samples=len(known))
+    return _with_provenance(answers, provenance)
+
+
+def fraction(value: float | str, samples: int, provenance: Provenance) -> Estimate | str:
+    """A score over `samples` samples, or the reason why there is none."""
+    return value if isinstance(value, str) else Estimate(value=value, samples=samples, provenance=provenance)
+
+
+def split(answers: Mapping[str, Estimate | str]) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """The estimates, and the reasons of what is unmeasured, each in the order of `METRICS`."""
+    estimates, unmeasured = {}, {}
+    for metric in METRICS:
+        answer = answers[metric]
+        if isinstance(answer, Estimate):
+            estimates[metric] = answer
+        else:
+            unmeasured[metric] = answer
+    return estimates, unmeasured
+
+
+def timing_warnings(processes: Sequence[ProcessSample], inferences: int) -> list[str]:
+    """What about the processes of one artifact makes its latency hard to trust, in sentences."""
+    return [*_slow_processes(processes), *_short_processes(processes, inferences)]
+
+
+def _latencies(values: list[float]) -> Answers:
+    metrics = [name for name in METRICS if name.startswith("latency.")]
+    if not values or not all(0 < value < float("inf") for value in values):
+        reason = "the target reported no latency, or one that is not a positive number"
+        return dict.fromkeys([*metrics, "throughput"], reason)
+    mean = statistics.fmean(values)
+    found = {"latency.mean": mean, "latency.min": min(values), "throughput": 1 / mean}
+    found |= {name: float(np.percentile(values, q, method="linear")) for name, q in _PERCENTILES.items()}
+    return {name: _if_enough(METRICS[name], value, len(values)) for name, value in found.items()}
+
+
+def _if_enough(metric: Metric, value: float, samples: int) -> Estimate | str:
+    if samples < metric.min_samples:
+        return f"needs {metric.min_samples} values, has {samples}"
+    return Estimate(value=value, samples=samples)
+
+
+def _median(values: Sequence[float]) -> Estimate:
+    return Estimate(value=statistics.median(values), samples=len(values))
+
+
+def _with_provenance(answers: Answers, provenance: Provenance) -> Answers:
+    return {
+        name: answer if isinstance(answer, str) else answer.model_copy(update={"provenance": provenance})
+        for name, answer in answers.items()
+    }
+
+
+def _slow_processes(processes: Sequence[ProcessSample]) -> Iterable[str]:
+    for index, process in enumerate(processes):
+        others = [value for other in processes if other is not process for value in other.latencies_s]
+        if not others or not process.latencies_s:
+            continue
+        own, usual = statistics.median(process.latencies_s), statistics.median(others)
+        if own > SLOW_PROCESS_RATIO * usual:
+            yield (
+                f"process {index + 1} of {len(processes)} was slow throughout: median "
+                f"{format_value(own, Unit.SECONDS)}, the others' {format_value(usual, Unit.SECONDS)}"
+            )
+
+
+def _short_processes(processes: Sequence[ProcessSample], inferences: int) -> Iterable[str]:
+    for index, process in enumerate(processes):
+        if len(process.latencies_s) < inferences:
+            yield (
+                f"process {index + 1} of {len(processes)} timed {len(process.latencies_s)} inferences; "
+                f"{inferences} were asked for"
+            )

@@ -1,0 +1,212 @@
+"""A target that answers from a script, and results and projects to judge and to report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+from edgecc.artifact import Artifact, Format, TensorSpec
+from edgecc.benchmarks.evidence import Built
+from edgecc.benchmarks.plan import Plan, Subject
+from edgecc.benchmarks.rows import Attempt, RowMaker
+from edgecc.benchmarks.scoring import EvaluationSet
+from edgecc.errors import TargetError
+from edgecc.project import BenchSection, Project
+from edgecc.results import Environment, Failure, ProcessSample, Results
+from edgecc.targets.wire import LatencyTask, RunReply, RunRequest
+
+ENVIRONMENT = Environment(
+    os="Linux 6.1",
+    machine="x86_64",
+    cpu_model="Fake CPU @ 2.0GHz",
+    cores=4,
+    governor=None,
+    accelerator=None,
+    python="3.11.7",
+    runtimes={"litert": "2.3.0", "onnxruntime": "1.32.0"},
+    emulated=False,
+    load_average=0.1,
+)
+EVALUATION_SHA256 = "e" * 64
+
+
+class FakeTarget:
+    """Answers each request as its script says, and remembers what it was asked."""
+
+    kind: ClassVar[str] = "fake"
+    Options: ClassVar[type[BaseModel]] = BaseModel
+    emulated: ClassVar[bool] = False
+
+    def __init__(self, name: str, script: Callable[[RunRequest], RunReply], *, lost: str | None = None) -> None:
+        self.name = name
+        self.num_threads = 1
+        self.requests: list[RunRequest] = []
+        self._script = script
+        self._lost = lost
+
+    def probe(self) -> Environment:
+        if self._lost:
+            raise TargetError(self._lost)
+        return ENVIRONMENT
+
+    def run(self, request: RunRequest, *, timeout_s: float) -> RunReply:
+        self.requests.append(request)
+        return self._script(request)
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    @property
+    def order(self) -> list[str]:
+        """The artifacts in the order in which they were timed, by file name."""
+        return [Path(r.artifact_path).stem for r in self.requests if isinstance(r.task, LatencyTask)]
+
+
+def process(*latencies_s: float, peak: int | None = 2_000_000) -> ProcessSample:
+    return ProcessSample(
+        latencies_s=latencies_s, warmups=10, load_cold_s=0.004, load_warm_s=0.002, memory_peak_bytes=peak
+    )
+
+
+def answer(request: RunRequest, scores: Sequence[Sequence[float]], latency_s: float = 0.001) -> RunReply:
+    """Steady timings, and these raw outputs."""
+    specs = (TensorSpec(name="out", shape=(1, len(scores[0])), dtype="float32"),)
+    if isinstance(request.task, LatencyTask):
+        return RunReply(outputs=specs, process=process(*[latency_s] * request.task.inferences))
+    assert request.outputs_path is not None
+    np.save(request.outputs_path, np.asarray(scores, np.float32))
+    return RunReply(outputs=specs)
+
+
+@pytest.fixture
+def make_target() -> Callable[..., FakeTarget]:
+    return FakeTarget
+
+
+@pytest.fixture
+def reply() -> Callable[..., RunReply]:
+    return answer
+
+
+@pytest.fixture
+def make_process() -> Callable[..., ProcessSample]:
+    return process
+
+
+@pytest.fixture
+def make_plan(tmp_path: Path) -> Callable[..., Plan]:
+    """A plan for files of these names, each the first letters of a variant, with an evaluation set of 4 samples."""
+
+    def make(*names: str, processes: int = 3, inferences: int = 30, y: Sequence[float] = (0, 1, 0, 1)) -> Plan:
+        evaluation = tmp_path / "evaluation.npz"
+        np.savez(evaluation, x=np.zeros((4, 2), np.float32), y=np.asarray(y))
+        subjects = tuple(_subject(tmp_path / f"{name}.tflite", name) for name in names)
+        bench = BenchSection(processes=processes, inferences=inferences)
+        return Plan("demo", subjects, bench, seed=0, evaluation=evaluation, reference_variant=names[0])
+
+    return make
+
+
+def _subject(path: Path, variant: str) -> Subject:
+    path.write_bytes(variant.encode() * 100)
+    artifact = Artifact(path=path.name, format=Format.TFLITE, sha256=variant[0] * 64, size_bytes=100 * len(variant))
+    return Subject(variant=variant, path=path, artifact=artifact)
+
+
+PROJECT: dict[str, Any] = {
+    "version": 1,
+    "name": "demo",
+    "model": {"builder": "models:cnn"},
+    "data": {"loader": "edgecc:digits"},
+    "variants": {"float32": {}, "int8": {"quantize": "int8"}},
+    "targets": {"gateway": {"kind": "fake"}},
+}
+
+
+@pytest.fixture
+def make_project() -> Callable[..., Project]:
+    """A project with these budgets; other sections by name."""
+
+    def make(*budgets: dict[str, Any], **sections: Any) -> Project:
+        return Project.model_validate({**PROJECT, **sections, "budgets": budgets})
+
+    return make
+
+
+@pytest.fixture
+def built() -> Built:
+    """What `make_results` measured lies in build/, unchanged."""
+    return Built(
+        {
+            ("float32", Format.TFLITE): "f" * 64,
+            ("int8", Format.TFLITE): "a" * 64,
+            ("float32", Format.ONNX): "1" * 64,
+        },
+        EVALUATION_SHA256,
+    )
+
+
+@pytest.fixture
+def make_results(tmp_path: Path) -> Callable[..., Results]:
+    """Results of float32 and int8 on targets: 100 samples, of which the float model gets 97 right, int8 `right`."""
+
+    def make(
+        targets: Sequence[str] = ("gateway",),
+        *,
+        right: int = 96,
+        latencies_s: Sequence[float] = (0.001,) * 200,
+        int8_failure: Failure | None = None,
+        emulated: Sequence[str] = (),
+        int8_name: str = "int8",
+    ) -> Results:
+        float32 = Subject("float32", tmp_path / "float32.tflite", _artifact("f", 1000))
+        int8 = Subject(int8_name, tmp_path / "int8.tflite", _artifact("a", 350))
+        for subject in (float32, int8):
+            subject.path.write_bytes(b"x" * subject.artifact.size_bytes)
+        plan = Plan("demo", (float32, int8), BenchSection(processes=1), 0, None, "float32")
+        evaluation = EvaluationSet(np.zeros((100, 1)), np.zeros(100, np.int64), EVALUATION_SHA256)
+        rows = []
+        for name in targets:
+            target = FakeTarget(name, lambda request: RunReply())
+            environment = ENVIRONMENT.model_copy(update={"emulated": name in emulated})
+            attempts = [
+                Attempt(float32, [process(*[0.003] * 200)], _classes(97), 2, done=True),
+                Attempt(int8, [process(*latencies_s)], _classes(right), 2, int8_failure, done=True),
+            ]
+            rows += RowMaker(plan, target, environment, evaluation).rows(attempts)
+        return Results(
+            run_id="20261124T073512Z-0a1b2c",
+            project="demo",
+            started_at="2026-11-24T07:35:12+00:00",
+            duration_s=12.5,
+            edgecc_version="0.1.0",
+            git_commit=None,
+            evaluation_sha256=EVALUATION_SHA256,
+            evaluation_samples=100,
+            reference_variant="float32",
+            rows=tuple(rows),
+        )
+
+    return make
+
+
+def _artifact(digit: str, size_bytes: int) -> Artifact:
+    return Artifact(path="demo.tflite", format=Format.TFLITE, sha256=digit * 64, size_bytes=size_bytes)
+
+
+def _classes(right: int) -> Any:
+    return np.asarray([0] * right + [1] * (100 - right))

@@ -1,0 +1,111 @@
+"""Estimates against answers that were published, or worked out another way."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgecc.benchmarks import statistics
+from edgecc.metrics import METRICS
+from edgecc.results import Estimate, ProcessSample, Provenance
+
+MakeProcess = Callable[..., ProcessSample]
+# R: quantile(x, c(.5, .9, .99), type = 7) of Rosner's blood lead data as in Hyndman and Fan's definition, by hand:
+# h = (n - 1) p + 1 with n = 100, so p90 lies 0.1 of the way from the 90th value to the 91st.
+HUNDRED = tuple(float(value) for value in range(1, 101))
+
+
+def estimate(answer: Estimate | str) -> float:
+    assert isinstance(answer, Estimate), answer
+    return answer.value
+
+
+def test_percentiles_are_definition_7(make_process: MakeProcess) -> None:
+    answers = statistics.timings([make_process(*HUNDRED)], Provenance.MEASURED)
+    assert estimate(answers["latency.p50"]) == 50.5
+    assert estimate(answers["latency.p90"]) == pytest.approx(90.1)
+    assert estimate(answers["latency.mean"]) == 50.5
+    assert estimate(answers["latency.min"]) == 1
+    assert estimate(answers["throughput"]) == pytest.approx(1 / 50.5)
+
+
+@pytest.mark.parametrize(("metric", "needed"), [("latency.p90", 64), ("latency.p99", 662)])
+def test_a_percentile_that_the_sample_cannot_carry_is_not_reported(
+    make_process: MakeProcess, metric: str, needed: int
+) -> None:
+    short = statistics.timings([make_process(*[0.001] * (needed - 1))], Provenance.MEASURED)
+    assert short[metric] == f"needs {needed} values, has {needed - 1}"
+    enough = statistics.timings([make_process(*[0.001] * needed)], Provenance.MEASURED)
+    assert estimate(enough[metric]) == 0.001
+
+
+def test_values_of_all_processes_count_together(make_process: MakeProcess) -> None:
+    processes = [make_process(*[0.001] * 400), make_process(*[0.003] * 300)]
+    answers = statistics.timings(processes, Provenance.MEASURED)
+    p99 = answers["latency.p99"]
+    assert isinstance(p99, Estimate)
+    assert (p99.samples, p99.value) == (700, 0.003)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_impossible_latency_spoils_them_all(make_process: MakeProcess, bad: float) -> None:
+    answers = statistics.timings([make_process(0.001, bad)], Provenance.MEASURED)
+    for metric in ("latency.p50", "latency.mean", "latency.min", "throughput"):
+        assert "not a positive number" in str(answers[metric])
+
+
+def test_memory_is_the_largest_peak_or_nothing(make_process: MakeProcess) -> None:
+    known = statistics.memory([make_process(1.0, peak=5), make_process(1.0, peak=7)], Provenance.MEASURED)
+    assert estimate(known["memory.peak"]) == 7
+    unknown = statistics.memory([make_process(1.0, peak=5), make_process(1.0, peak=None)], Provenance.MEASURED)
+    assert "does not tell" in str(unknown["memory.peak"])
+    assert "arena" in str(known["memory.arena"])
+
+
+def test_load_is_the_median_of_the_processes(make_process: MakeProcess) -> None:
+    loads = [0.1, 0.2, 0.9]
+    processes = [make_process(1.0).model_copy(update={"load_cold_s": load}) for load in loads]
+    assert estimate(statistics.timings(processes, Provenance.MEASURED)["load.cold"]) == 0.2
+
+
+def test_compressed_size_is_what_gunzip_gives_back(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"abc" * 1000)
+    answers = statistics.sizes(path)
+    assert estimate(answers["size"]) == 3000
+    expected = gzip.compress(path.read_bytes(), 9, mtime=123)  # a time stamp never changes the length
+    assert estimate(answers["size.compressed"]) == len(expected)
+
+
+def test_emulated_times_say_so(make_process: MakeProcess) -> None:
+    answers = statistics.timings([make_process(1.0)], Provenance.EMULATED)
+    assert {answer.provenance for answer in answers.values() if isinstance(answer, Estimate)} == {Provenance.EMULATED}
+
+
+def test_one_slow_process_is_named(make_process: MakeProcess) -> None:
+    processes = [make_process(*[0.001] * 5), make_process(*[0.00121] * 5), make_process(*[0.001] * 5)]
+    [warning] = statistics.timing_warnings(processes, 5)
+    assert warning.startswith("process 2 of 3 was slow")
+    assert "1.21 ms" in warning
+    steady = [make_process(*[0.001] * 5), make_process(*[0.0012] * 5)]
+    assert statistics.timing_warnings(steady, 5) == []
+
+
+def test_fewer_inferences_than_asked_are_named(make_process: MakeProcess) -> None:
+    [warning] = statistics.timing_warnings([make_process(1.0, 1.0)], 3)
+    assert warning == "process 1 of 1 timed 2 inferences; 3 were asked for"
+
+
+def test_every_metric_has_a_value_or_a_reason(make_process: MakeProcess, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"x")
+    scores = dict.fromkeys(("accuracy", "agreement.top1"), "no evaluation set")
+    processes = [make_process(1.0)]
+    answers = statistics.timings(processes, Provenance.MEASURED) | statistics.memory(processes, Provenance.MEASURED)
+    estimates, unmeasured = statistics.split({**answers, **statistics.sizes(path), **scores})
+    assert [*estimates, *unmeasured] != []
+    assert {*estimates, *unmeasured} == set(METRICS)
+    assert not {*estimates} & {*unmeasured}
