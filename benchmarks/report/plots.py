@@ -72,9 +72,9 @@ def _frontier(rows: Sequence[Row], name: str) -> Plot:
             _mark(axes, row, index, hollow=any(_dominates(other, row) for other in rows))
         axes.set_xlabel("size (kB)")
         axes.set_ylabel(f"p50 latency ({_unit(rows)[0]})")
+        axes.margins(0.15)  # before the limits, which stop matplotlib from choosing any more
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
-        axes.margins(0.15)
         axes.grid(alpha=0.25)
         figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
         axes.xaxis.set_major_formatter(_in_units_of(1e3))
@@ -124,8 +124,18 @@ def _latencies(rows: Sequence[Row], name: str) -> Plot:
         axes.set_xlabel(f"latency ({unit})")
         axes.grid(axis="x", alpha=0.25)
         if max(map(max, values)) > _WIDE_RANGE * min(map(min, values)):
-            axes.set_xscale("log")
+            _make_logarithmic(axes)
         return _plot(figure, name, f"Latencies on {target}", _points_in_words(rows), caption)
+
+
+def _make_logarithmic(axes: Axes) -> None:
+    """A logarithmic axis labelled 1, 2, 5, 10, ...: matplotlib's own labels are formulas, which SVG text cannot show."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(_in_units_of(1))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _trials(scores: Mapping[int, float]) -> Plot:

@@ -5,13 +5,15 @@ import keras_tuner as kt
 
 
 def cnn(hp: kt.HyperParameters) -> keras.Model:
-    filters = hp.Int("filters", 8, 16, step=4)
-    dropout = hp.Float("dropout", 0.0, 0.3, step=0.1)
-    pooling = hp.Choice("pooling", ["max", "average"])
+    filters = hp.Int("filters", 12, 16, step=2)
+    deep = hp.Boolean("deep", default=True)
+    dropout = hp.Float("dropout", 0.3, 0.5, step=0.1)
 
     inputs = keras.Input((8, 8, 1))
     x = _convolution(inputs, filters)
-    x = keras.layers.MaxPooling2D()(x) if pooling == "max" else keras.layers.AveragePooling2D()(x)
+    if deep:
+        x = _convolution(x, filters)
+    x = keras.layers.MaxPooling2D()(x)
     x = _convolution(x, 2 * filters)
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dropout(dropout)(x)

@@ -54,14 +54,15 @@ def bench(
 ) -> int:
     """Measure artifacts on targets: a project's, or one .tflite or .onnx file, whoever built it.
 
-    Exits 3 if something gave no numbers.
+    Exits 2 if a bare file is not a model that can be run, 3 if something gave no numbers.
     """
     from edgecc import api
     from edgecc.benchmarks.report.table import results_table
     from edgecc.cli.console import TerminalProgress, show
-    from edgecc.errors import ExitCode
+    from edgecc.errors import ArtifactError, ExitCode
+    from edgecc.results import FailureKind
 
-    is_file = project.suffix in {".tflite", ".onnx"}
+    is_file = project.suffix in {".tflite", ".onnx"} or (project.is_file() and project.suffix != ".toml")
     if is_file and (variants or formats or targets):
         raise click.UsageError("--variant, --format and --target narrow a project; a file is measured as it is")
     if not is_file and (num_threads or shapes or data):
@@ -76,4 +77,7 @@ def bench(
         click.echo(results.model_dump_json())
     else:
         show(results_table(results, None))
+    refused = [row.failure for row in results.rows if row.failure and row.failure.kind is FailureKind.REFUSED]
+    if is_file and refused:
+        raise ArtifactError(f"{project}: {refused[0].message}")
     return ExitCode.UNDECIDED if any(row.failure for row in results.rows) else ExitCode.PASSED
