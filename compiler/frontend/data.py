@@ -1,0 +1,226 @@
+"""The data stage: load the user's samples, refuse what would make later numbers lie, write them down."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecc.artifact import Record
+from edgecc.compiler.frontend.datasets import LOADERS
+from edgecc.compiler.frontend.samples import (
+    SPLITS,
+    Split,
+    fingerprints,
+    read_representative,
+    read_splits,
+    shared_samples,
+)
+from edgecc.compiler.frontend.user_code import load_entry_point
+from edgecc.compiler.pipeline.stage import Metrics, StageContext
+from edgecc.errors import DataError, UserCodeError
+from edgecc.files import sha256_of_file
+from edgecc.project import DataSection
+
+BUILT_IN = "edgecc"
+_FILES = {"train": "train.npz", "validation": "validation.npz", "test": "evaluation.npz"}
+
+
+class SplitDescription(Record):
+    """One split, as it was written."""
+
+    file: str
+    samples: int
+    sha256: str
+    """Of the file."""
+    samples_by_class: tuple[int, ...] = ()
+
+
+class DataDescription(Record):
+    """What data.json says about the samples."""
+
+    schema_version: Literal[1] = 1
+    task: Literal["classification", "other"]
+    input_shape: tuple[int, ...]
+    """Of one sample."""
+    classes: int | None
+    labels: tuple[str, ...] | None
+    """The classes' names, in order, where the loader gives them."""
+    splits: Mapping[str, SplitDescription]
+    representative_samples: int
+
+
+def prepare(context: StageContext) -> Metrics:
+    """Run the loader, check what it gives, and write it as `.npz` files of `x` in float32 and `y`.
+
+    Raises:
+        UserCodeError: the loader is missing or raised.
+        DataError: the samples cannot be used; says which, and where.
+    """
+    section = DataSection.model_validate(context.options["data"])
+    loaded = load_data(section.loader, context.project_dir)
+    splits = read_splits(loaded)
+    classes = _count_classes(splits, loaded.get("labels"))
+    digests = {name: fingerprints(split.x) for name, split in splits.items()}
+    overlap = _check_overlap(digests, allowed=section.allow_overlap)
+    representative = _representative(loaded, splits["train"], digests, section, context.seed)
+
+    for name, split in splits.items():
+        # numpy stamps every member with 1980-01-01, so equal arrays give equal bytes.
+        y = split.y if classes is None else split.y.astype(np.int64)
+        np.savez(context.output_dir / _FILES[name], x=split.x, y=y)
+    np.savez(context.output_dir / "representative.npz", x=representative)
+    description = _describe(splits, classes, loaded.get("labels"), len(representative), context.output_dir)
+    (context.output_dir / "data.json").write_text(description.model_dump_json(indent=1) + "\n")
+    return {
+        "samples": {name: len(split) for name, split in splits.items()},
+        "representative_samples": len(representative),
+        "classes": classes,
+        "overlap": overlap,
+        "converted": _tell_conversions(context, splits),
+    }
+
+
+def load_data(loader: str, project_dir: Path) -> Any:
+    """Call a loader: `edgecc:NAME`, or a function of the user's that takes no arguments."""
+    module, _, name = loader.partition(":")
+    return _built_in(name)() if module == BUILT_IN else load_entry_point(loader, project_dir)()
+
+
+def read_description(path: Path) -> DataDescription:
+    """Read a data.json."""
+    return DataDescription.model_validate_json(path.read_bytes())
+
+
+def read_samples(path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+    """Read the `x` and `y` of one split."""
+    with np.load(path) as arrays:
+        return arrays["x"], arrays["y"]
+
+
+def _built_in(name: str) -> Callable[[], Mapping[str, Any]]:
+    if name not in LOADERS:
+        close = difflib.get_close_matches(name, LOADERS, n=1)
+        raise UserCodeError(
+            f"{BUILT_IN}:{name}: expected one of {', '.join(f'{BUILT_IN}:{known}' for known in LOADERS)}",
+            hint=f"did you mean `{BUILT_IN}:{close[0]}`?" if close else None,
+        )
+    return LOADERS[name]
+
+
+def _count_classes(splits: Mapping[str, Split], labels: Any) -> int | None:
+    """How many classes there are, or None where the labels are not classes."""
+    y = splits["train"].y
+    if y.ndim == 2 and _is_one_hot(y):
+        raise DataError(f"train: expected integer classes; got one-hot labels {y.shape}", hint="y.argmax(axis=1)")
+    if not np.issubdtype(y.dtype, np.integer):
+        return None
+    if y.ndim == 2 and y.shape[1] == 1:
+        raise DataError(f"train: expected classes of shape (samples,); got {y.shape}", hint="y[:, 0]")
+    if y.ndim != 1:
+        return None
+    classes = len(labels) if labels is not None else int(y.max()) + 1
+    for split in splits.values():
+        _check_classes(split, classes, named=labels is not None)
+    seen = np.unique(y)
+    if len(seen) < 2:
+        raise DataError(f"train: expected at least two classes; every sample is of class {seen[0]}")
+    if len(seen) < classes:
+        unseen = sorted(set(range(classes)) - set(seen.tolist()))
+        raise DataError(f"train: expected samples of all the classes 0 to {classes - 1}; none of {_listed(unseen)}")
+    return classes
+
+
+def _is_one_hot(y: npt.NDArray[Any]) -> bool:
+    return y.shape[1] > 1 and bool(np.isin(y, (0, 1)).all()) and bool((y.sum(axis=1) == 1).all())
+
+
+def _check_classes(split: Split, classes: int, *, named: bool) -> None:
+    if not np.issubdtype(split.y.dtype, np.integer):
+        raise DataError(f"{split.name}: expected integer classes in y, as in train; got dtype {split.y.dtype}")
+    strange = np.unique(split.y[(split.y < 0) | (split.y >= classes)])
+    if len(strange):
+        why = "the loader names that many labels" if named else "that is what the training set has"
+        raise DataError(f"{split.name}: expected classes 0 to {classes - 1} ({why}); got {_listed(strange.tolist())}")
+
+
+def _check_overlap(digests: Mapping[str, list[bytes]], *, allowed: bool) -> dict[str, int]:
+    """Count the samples of the other splits that are in the test set too; more than none is an error."""
+    overlap = {}
+    for name in ("train", "validation"):
+        pairs = shared_samples(digests[name], digests["test"])
+        overlap[name] = len(pairs)
+        if pairs and not allowed:
+            ours, theirs = pairs[0]
+            raise DataError(
+                f"{len(pairs)} samples of {name} are in the test set too, the first {name}[{ours}] = test[{theirs}]: "
+                "an accuracy measured there would be too good",
+                hint="drop them in the loader, or set `allow_overlap = true` under [data]",
+            )
+    return overlap
+
+
+def _representative(
+    loaded: Mapping[str, Any],
+    train: Split,
+    digests: Mapping[str, list[bytes]],
+    section: DataSection,
+    seed: int,
+) -> npt.NDArray[np.float32]:
+    own = read_representative(loaded, like=train)
+    in_test = set(digests["test"])
+    if own is None:
+        candidates = [index for index, digest in enumerate(digests["train"]) if digest not in in_test]
+        return train.x[_draw(candidates, section.representative_samples, seed)]
+    shared = sum(digest in in_test for digest in fingerprints(own))
+    if shared and not section.allow_overlap:
+        raise DataError(
+            f"representative: {shared} of {len(own)} samples are in the test set too",
+            hint="calibrate on training samples, or set `allow_overlap = true` under [data]",
+        )
+    return own
+
+
+def _draw(candidates: list[int], wanted: int, seed: int) -> npt.NDArray[np.int64]:
+    """Draw training samples, in the order they have there."""
+    if len(candidates) < wanted:
+        raise DataError(
+            f"expected {wanted} training samples to calibrate on; there are {len(candidates)}",
+            hint=f"set `representative_samples = {len(candidates)}` under [data]" if candidates else None,
+        )
+    drawn = np.random.default_rng(seed).choice(candidates, size=wanted, replace=False)
+    return np.sort(drawn).astype(np.int64)
+
+
+def _describe(
+    splits: Mapping[str, Split], classes: int | None, labels: Any, representative_samples: int, folder: Path
+) -> DataDescription:
+    return DataDescription(
+        task="other" if classes is None else "classification",
+        input_shape=splits["train"].x.shape[1:],
+        classes=classes,
+        labels=None if labels is None else tuple(str(label) for label in labels),
+        splits={name: _describe_split(splits[name], classes, folder / _FILES[name]) for name in SPLITS},
+        representative_samples=representative_samples,
+    )
+
+
+def _describe_split(split: Split, classes: int | None, file: Path) -> SplitDescription:
+    counts = () if classes is None else tuple(np.bincount(split.y, minlength=classes).tolist())
+    return SplitDescription(file=file.name, samples=len(split), sha256=sha256_of_file(file), samples_by_class=counts)
+
+
+def _tell_conversions(context: StageContext, splits: Mapping[str, Split]) -> dict[str, str]:
+    converted = {name: split.given_dtype for name, split in splits.items() if split.given_dtype != "float32"}
+    for name, dtype in converted.items():
+        context.progress.note(f"data: {name} came as {dtype} and was converted to float32 (not rescaled)")
+    return converted
+
+
+def _listed(values: list[int]) -> str:
+    shown = ", ".join(str(value) for value in values[:5])
+    return shown if len(values) <= 5 else f"{shown} and {len(values) - 5} more"

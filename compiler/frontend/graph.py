@@ -1,0 +1,75 @@
+"""Questions about a model's layers: what computes its output, and which activation follows a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+_TRANSPARENT = frozenset({"BatchNormalization", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "Add"})
+"""What lies between a layer and its activation without being one; `Add` is a residual connection."""
+_ACTIVATIONS = frozenset(
+    {
+        "celu", "elu", "exponential", "gelu", "hardsigmoid", "hardsilu", "hardswish", "hardtanh", "leakyrelu",
+        "logsoftmax", "mish", "prelu", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus",
+        "softsign", "swish", "tanh",
+    }
+)  # fmt: skip
+
+
+def output_operation(model: Any) -> Any:
+    """The layer or operation that computes the model's output, inside nested models too."""
+    operation = model.outputs[0]._keras_history.operation
+    return output_operation(operation) if _is_model(operation) else operation
+
+
+def ends_in_softmax(model: Any) -> bool:
+    """Whether the model gives probabilities; otherwise its outputs are logits."""
+    return activation_name(output_operation(model)) == "softmax"
+
+
+def activation_name(operation: Any) -> str | None:
+    """The activation that a layer or operation applies itself: "relu", "linear", ...; None where it has none."""
+    own = getattr(operation, "activation", None)
+    if own is not None:
+        return _plain(getattr(own, "__name__", type(own).__name__))
+    name = _plain(type(operation).__name__)
+    return name if name in _ACTIVATIONS else None
+
+
+def following_activation(layer: Any, model: Any) -> str:
+    """The activation that a layer's output goes through: its own, or else that of what follows it in the model.
+
+    "linear" where something else follows.
+    """
+    own = activation_name(layer)
+    if own not in (None, "linear"):
+        return str(own)
+    for consumer in _consumers(layer, model):
+        name = activation_name(consumer)
+        if name is not None and not hasattr(consumer, "kernel"):
+            return name
+        if type(consumer).__name__ in _TRANSPARENT:
+            return following_activation(consumer, model)
+    return "linear"
+
+
+def models_within(model: Any) -> Iterator[Any]:
+    """The model itself and every model nested in it."""
+    return (layer for layer in model._flatten_layers() if _is_model(layer))
+
+
+def _is_model(operation: Any) -> bool:
+    return hasattr(operation, "fit")
+
+
+def _consumers(operation: Any, model: Any) -> list[Any]:
+    if not hasattr(model, "operations"):  # Sequential
+        return [after for before, after in pairwise(model.layers) if before is operation]
+    # Shared layers have consumers in other models too.
+    own = {id(member) for member in model.operations}
+    return [node.operation for node in operation._outbound_nodes if id(node.operation) in own]
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()

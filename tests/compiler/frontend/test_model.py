@@ -1,0 +1,278 @@
+"""What a builder or a file may give, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgecc.compiler.frontend.data import DataDescription
+from edgecc.compiler.frontend.graph import ends_in_softmax
+from edgecc.compiler.frontend.keras_file import read_keras_file, write_keras_file
+from edgecc.compiler.frontend.model import (
+    build_model,
+    check_names,
+    compile_for_training,
+    hyperparameters,
+    load,
+    read_model,
+)
+from edgecc.compiler.frontend.user_code import load_entry_point
+from edgecc.compiler.pipeline.stage import StageContext
+from edgecc.compiler.session import fresh_keras
+from edgecc.errors import ModelError
+from edgecc.files import sha256_of_file
+from edgecc.project import ModelSection
+
+pytestmark = pytest.mark.tf
+
+MakeContext = Callable[..., StageContext]
+WriteBuilder = Callable[..., None]
+
+DATA = DataDescription(
+    task="classification", input_shape=(6, 6, 1), classes=3, labels=None, splits={}, representative_samples=0
+)
+REGRESSION = DATA.model_copy(update={"task": "other", "classes": None})
+
+
+@pytest.fixture
+def keras() -> Any:
+    return fresh_keras(0, needed_by="a test")
+
+
+def build(keras: Any, project_dir: Path, data: DataDescription = DATA, **section: Any) -> Any:
+    model = ModelSection(builder="models:build", **section)
+    builder = load_entry_point("models:build", project_dir)
+    return build_model(keras, builder, hyperparameters(model.hp), model, data)
+
+
+GOOD = "return keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("model = keras.Sequential()", "expected a keras.Model; got NoneType"),
+        ("return keras.layers.Dense(3)", "expected a keras.Model; got Dense"),
+        ("return keras.Sequential([keras.layers.Dense(3)])", "does not know its input"),
+        ("class Mine(keras.Model):\n    pass\nreturn Mine()", "is of the class Mine, whose graph of layers nobody"),
+        (
+            "class Inner(keras.Model):\n    def call(self, x):\n        return x\n"
+            "i = keras.Input((6, 6, 1))\n"
+            "return keras.Model(i, keras.layers.Dense(3)(keras.layers.Flatten()(Inner(name='inner')(i))))",
+            "`inner` is of the class Inner",
+        ),
+        ("a, b = keras.Input((6,)), keras.Input((6,))\nreturn keras.Model([a, b], a + b)", "with one input; .* has 2"),
+        ("a = keras.Input((6, 6, 1))\nreturn keras.Model(a, [a, a])", "with one output; .* has 2"),
+        (GOOD.replace("(6, 6, 1)", "(6, 6)"), r"takes samples of shape \(6, 6\); the data have \(6, 6, 1\)"),
+        (GOOD.replace("(6, 6, 1)", "(5, 6, 1)"), r"takes samples of shape \(5, 6, 1\)"),
+        (GOOD.replace("Dense(3)", "Dense(4)"), r"expected outputs of shape \(3,\), .*gives \(4,\)"),
+        (GOOD.replace(", keras.layers.Flatten(), keras.layers.Dense(3)", ", keras.layers.GlobalMaxPooling2D(), "
+                      "keras.layers.RepeatVector(3), keras.layers.Flatten()"), "expected a model with weights"),
+        (GOOD.replace("keras.layers.Flatten()", "keras.layers.Lambda(lambda x: x), keras.layers.Flatten()"),
+         "layer `lambda` is a Lambda"),
+    ],
+)  # fmt: skip
+def test_what_is_not_a_usable_model_is_refused(
+    keras: Any, project_dir: Path, write_builder: WriteBuilder, body: str, message: str
+) -> None:
+    write_builder(body)
+    with pytest.raises(ModelError, match=message):
+        build(keras, project_dir)
+
+
+def test_open_dimensions_fit_any_size(keras: Any, project_dir: Path, write_builder: WriteBuilder) -> None:
+    write_builder(
+        "return keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(3, 3), "
+        "keras.layers.GlobalAveragePooling2D()])"
+    )
+    assert build(keras, project_dir).count_params() == 30
+
+
+def test_fixed_hyperparameters_replace_the_builders_own(
+    keras: Any, project_dir: Path, write_builder: WriteBuilder
+) -> None:
+    write_builder(
+        "units = hp.Int('units', 4, 8)\n"
+        "if hp.Boolean('deep', default=True):\n"
+        "    with hp.conditional_scope('deep', [True]):\n"
+        "        units += hp.Choice('extra', [1, 2])\n"
+        f"{GOOD.replace('keras.layers.Dense(3)', 'keras.layers.Dense(units), keras.layers.Dense(3)')}"
+    )
+    assert build(keras, project_dir).layers[1].units == 5
+    assert build(keras, project_dir, hp={"units": 20}).layers[1].units == 21
+    assert build(keras, project_dir, hp={"units": 20, "extra": 7}).layers[1].units == 27
+    assert build(keras, project_dir, hp={"deep": False, "units": 20}).layers[1].units == 20
+
+
+def test_a_misspelt_fixed_hyperparameter_is_named() -> None:
+    hp = hyperparameters({})
+    hp.Int("units", 4, 8)
+    check_names({"units": 5}, hp, "models:build")
+    with pytest.raises(ModelError, match=r"hp\.unit: models:build has no such hyperparameter; it has units") as caught:
+        check_names({"unit": 5}, hp, "models:build")
+    assert caught.value.hint == "did you mean `units`?"
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        ("layers.Dense(3, activation='softmax')", True),
+        ("layers.Softmax()", True),
+        ("layers.Activation('softmax')", True),
+        ("layers.Dense(3)", False),
+        ("layers.Dense(3, activation='sigmoid')", False),
+        ("Sequential([keras.Input((3,)), keras.layers.Dense(3), keras.layers.Softmax()])", True),
+    ],
+)
+def test_the_loss_is_of_logits_unless_the_model_ends_in_a_softmax(keras: Any, last: str, expected: bool) -> None:
+    layer = eval(f"keras.{last}", {"keras": keras})  # noqa: S307
+    model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3), layer])
+    assert ends_in_softmax(model) is expected
+    compile_for_training(keras, model, DATA)
+    assert model.loss.from_logits is not expected
+
+
+def test_a_softmax_operation_counts_too(keras: Any) -> None:
+    inputs = keras.Input((3,))
+    assert ends_in_softmax(keras.Model(inputs, keras.ops.softmax(keras.layers.Dense(3)(inputs))))
+
+
+def test_a_compiled_model_keeps_its_loss_and_optimizer(keras: Any) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    optimizer, loss = keras.optimizers.SGD(0.5), keras.losses.MeanSquaredError()
+    model.compile(optimizer=optimizer, loss=loss)
+    compile_for_training(keras, model, DATA)
+    assert (model.optimizer, model.loss) == (optimizer, loss)
+
+
+def test_another_task_needs_a_compiled_model(keras: Any) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    with pytest.raises(ModelError, match="expected a compiled model"):
+        compile_for_training(keras, model, REGRESSION)
+
+
+# --- files -----------------------------------------------------------------------------------------------------
+
+
+def small(keras: Any, *layers: Any) -> Any:
+    return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
+
+
+def test_equal_models_give_equal_bytes_that_load_again(keras: Any, tmp_path: Path) -> None:
+    for name in ("a.keras", "b.keras"):
+        write_keras_file(small(fresh_keras(0, needed_by="a test"), keras.layers.Dense(5)), tmp_path / name)
+    assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
+    model = small(fresh_keras(0, needed_by="a test"), keras.layers.Dense(5))
+    x = np.ones((2, 4), np.float32)
+    loaded = read_keras_file(keras, tmp_path / "a.keras", tmp_path)
+    np.testing.assert_array_equal(loaded(x), model(x))
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def _flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3000] ^= 0xFF  # inside the weights, far from the zip directory at the end
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (Path.unlink, "no such file"),
+        (lambda path: path.write_bytes(b"\x89HDF\r\n"), r"expected a \.keras file"),
+        (_truncated, r"expected a \.keras file"),
+        (_flipped, "the file is damaged"),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused(
+    keras: Any, tmp_path: Path, damage: Callable[[Path], Any], message: str
+) -> None:
+    path = tmp_path / "model.keras"
+    write_keras_file(small(keras), path)
+    damage(path)
+    with pytest.raises(ModelError, match=message):
+        read_keras_file(keras, path, tmp_path)
+
+
+def run_load(make_context: MakeContext, path: Path, **section: Any) -> StageContext:
+    options = {"model": {"path": path.name, **section}, "sha256": sha256_of_file(path)}
+    context = make_context(options, name=f"load-{path.name}")
+    load(context)
+    return context
+
+
+def reread(make_context: MakeContext, context: StageContext) -> Any:
+    files = {"model": {"model.keras": context.output_dir / "model.keras"}}
+    return read_model(make_context(context.options, files, name="later"))
+
+
+def test_a_model_of_mixed_precision_comes_out_in_float32(
+    keras: Any, make_context: MakeContext, project_dir: Path
+) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = small(keras, keras.layers.Dense(16, activation="relu"), keras.layers.BatchNormalization())
+    keras.config.set_dtype_policy("float32")
+    model.save(project_dir / "mixed.keras")
+    loaded = reread(make_context, run_load(make_context, project_dir / "mixed.keras"))
+    assert {layer.compute_dtype for layer in loaded._flatten_layers()} == {"float32"}
+    for given, expected in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(given, expected)
+
+
+def test_code_in_a_file_runs_only_where_it_is_allowed(keras: Any, make_context: MakeContext, project_dir: Path) -> None:
+    small(keras, keras.layers.Lambda(lambda x: 2 * x)).save(project_dir / "code.keras")
+    with pytest.raises(ModelError, match="carries Python code in a Lambda layer") as caught:
+        run_load(make_context, project_dir / "code.keras")
+    assert "allow_code = true" in str(caught.value.hint)
+    context = run_load(make_context, project_dir / "code.keras", allow_code=True)
+    x = np.ones((1, 4), np.float32)
+    original = read_keras_file(keras, project_dir / "code.keras", project_dir, allow_code=True)
+    np.testing.assert_array_equal(reread(make_context, context)(x), original(x))
+
+
+CUSTOM = """
+import keras
+
+class Scale(keras.layers.Layer):
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        return self.factor * x
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+"""
+
+
+def test_a_custom_layer_of_the_project_is_found(keras: Any, make_context: MakeContext, project_dir: Path) -> None:
+    (project_dir / "my_layers.py").write_text(CUSTOM)
+    scale = load_entry_point("my_layers:Scale", project_dir)(3.0)
+    model = small(keras, scale)
+    model.save(project_dir / "custom.keras")
+    x = np.ones((1, 4), np.float32)
+    expected = np.asarray(model(x))
+    loaded = reread(make_context, run_load(make_context, project_dir / "custom.keras"))
+    np.testing.assert_array_equal(loaded(x), expected)
+
+
+def test_a_custom_layer_that_is_nowhere_is_named(keras: Any, make_context: MakeContext, project_dir: Path) -> None:
+    (project_dir / "my_layers.py").write_text(CUSTOM)
+    small(keras, load_entry_point("my_layers:Scale", project_dir)(3.0)).save(project_dir / "custom.keras")
+    (project_dir / "my_layers.py").unlink()
+    with pytest.raises(ModelError, match=r"custom\.keras: no module of the project defines my_layers\.Scale"):
+        run_load(make_context, project_dir / "custom.keras")
+
+
+def test_a_file_that_changed_under_way_is_refused(keras: Any, make_context: MakeContext, project_dir: Path) -> None:
+    small(keras).save(project_dir / "model.keras")
+    with pytest.raises(ModelError, match="changed while it was being compiled"):
+        load(make_context({"model": {"path": "model.keras"}, "sha256": "0" * 64}))
