@@ -12,7 +12,7 @@ help:  ## list what can be made
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compile,datasets,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compile,datasets,tensorboard,dev]'
 	@touch $(READY)
 
 demo: $(READY)  ## compile, measure, judge and report a real model: scikit-learn's digits

@@ -58,7 +58,7 @@ def make_plan(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -> P
     project = folder.project
     data = _stage(project, "data", {"data": project.data.model_dump(mode="json"), "files": _data_files(folder)})
     tune = _tune(project, data)
-    base = _load(folder) if project.model.path else _train(project, data, tune)
+    base = _load(folder, data) if project.model.path else _train(project, data, tune)
     reference = _stage(
         project, "reference", {"model": _model_options(project), "samples": project.verify.samples},
         model=base, data=data,
@@ -81,12 +81,12 @@ def _train(project: Project, data: Stage, tune: Stage | None) -> Stage:
     return _stage(project, "train", options, data=data, tune=tune)
 
 
-def _load(folder: ProjectFolder) -> Stage:
+def _load(folder: ProjectFolder, data: Stage) -> Stage:
     path = folder.root / str(folder.project.model.path)
     if not path.is_file():
         raise ModelError(f"{folder.file}: model.path: expected a .keras file; there is no {path}")
     options = {"model": _model_options(folder.project), "sha256": sha256_of_file(path)}
-    return _stage(folder.project, "load", options)
+    return _stage(folder.project, "load", options, data=data)
 
 
 def _emission(project: Project, variant: str, format: Format, base: Stage, data: Stage, reference: Stage) -> Emission:

@@ -20,10 +20,10 @@ def write_reports(results: Results, judgement: Judgement, trials: Path | None, f
     from edgecc.benchmarks.report.html import render_html
     from edgecc.benchmarks.report.junit import render_junit
     from edgecc.benchmarks.report.markdown import render_markdown
-    from edgecc.benchmarks.report.trials import read_trials
+    from edgecc.benchmarks.report.trials import read_tuning
 
     contents = {
-        "index.html": render_html(results, judgement, () if trials is None else read_trials(trials)),
+        "index.html": render_html(results, judgement, None if trials is None else read_tuning(trials)),
         "summary.md": render_markdown(results, judgement),
         "junit.xml": render_junit(judgement),
         "verdict.json": judgement.model_dump_json(indent=1) + "\n",

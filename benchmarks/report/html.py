@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from edgecc.benchmarks.report import summary
 from edgecc.benchmarks.report.plots import plots
-from edgecc.benchmarks.report.trials import Trial
+from edgecc.benchmarks.report.trials import Tuning
 from edgecc.metrics import METRICS
 from edgecc.results import Environment, Judgement, Results, Row
 from edgecc.units import Unit, format_value
 
 
-def render_html(results: Results, judgement: Judgement, trials: Sequence[Trial]) -> str:
+def render_html(results: Results, judgement: Judgement, tuning: Tuning | None) -> str:
     """The page. Nothing in it comes from or goes to a network."""
     from jinja2 import Environment as Templates
     from jinja2 import PackageLoader, StrictUndefined
@@ -33,8 +31,8 @@ def render_html(results: Results, judgement: Judgement, trials: Sequence[Trial])
         ],
         rows=summary.summarize(results, judgement),
         emulated_note=summary.EMULATED_NOTE if summary.is_emulated(results) else "",
-        plots=plots(results, trials),
-        trials=trials,
+        plots=plots(results, tuning),
+        tuning=tuning,
         environments=_environments(results),
         facts=_facts(results),
         details=[(summary.row_name(row), row, _metrics(row)) for row in results.rows],

@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from edgecc.benchmarks.report.summary import EMULATED_MARK, plain, shown
-from edgecc.benchmarks.report.trials import Trial
+from edgecc.benchmarks.report.trials import Tuning
 from edgecc.results import Results, Row
 
 if TYPE_CHECKING:
@@ -50,15 +50,14 @@ class Plot:
     caption: str
 
 
-def plots(results: Results, trials: Sequence[Trial]) -> list[Plot]:
+def plots(results: Results, tuning: Tuning | None) -> list[Plot]:
     """The frontier and the latencies of each target, then the tuning's trials, where there are such values."""
     drawn = []
     for index, target in enumerate(dict.fromkeys(row.target for row in results.rows)):
         rows = [row for row in results.rows if row.target == target and "latency.p50" in row.estimates]
         if rows:
             drawn += [_frontier(rows, f"frontier{index}"), _latencies(rows, f"latency{index}")]
-    scores = {number: trial.score for number, trial in enumerate(trials, 1) if trial.score is not None}
-    return [*drawn, _trials(scores)] if scores else drawn
+    return drawn if tuning is None else [*drawn, _trials(tuning)]
 
 
 def _frontier(rows: Sequence[Row], name: str) -> Plot:
@@ -129,7 +128,7 @@ def _latencies(rows: Sequence[Row], name: str) -> Plot:
 
 
 def _make_logarithmic(axes: Axes) -> None:
-    """A logarithmic axis labelled 1, 2, 5, 10, ...: matplotlib's own labels are formulas, which SVG text cannot show."""
+    """Label it 1, 2, 5, 10, ...: matplotlib's own labels are formulas, which an SVG's text cannot show."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -138,14 +137,22 @@ def _make_logarithmic(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _trials(scores: Mapping[int, float]) -> Plot:
+def _trials(tuning: Tuning) -> Plot:
+    scores = {trial.id: trial.score for trial in tuning.trials if trial.score is not None}
+    failed = [trial.id for trial in tuning.trials if trial.score is None]
+    objective = plain(tuning.objective)
+    words = f"{objective} of {len(scores)} trials, from {min(scores.values()):.4f} to {max(scores.values()):.4f}. "
+    words += f"Filled: trial {plain(tuning.best)}, whose hyperparameters were taken."
+    words += f" Not shown: {len(failed)} that failed." if failed else ""
     with _figure(2.6) as (figure, axes):
-        axes.plot(list(scores), list(scores.values()), "o", color=_PALETTE[0])
+        for number, (trial, score) in enumerate(scores.items()):
+            face = _PALETTE[0] if trial == tuning.best else "none"
+            axes.plot([number], [score], "o", markeredgecolor=_PALETTE[0], markerfacecolor=face, markeredgewidth=2)
+        axes.set_xticks(range(len(scores)), scores)
         axes.set_xlabel("trial")
-        axes.set_ylabel("score")
+        axes.set_ylabel(objective)
         axes.grid(alpha=0.25)
-        words = f"The scores of {len(scores)} trials lie from {min(scores.values()):.4f} to {max(scores.values()):.4f}."
-        return _plot(figure, "trials", "Score of each tuning trial", words, words)
+        return _plot(figure, "trials", f"{objective} of each tuning trial", words, words)
 
 
 def _label(row: Row) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from edgecc.artifact import Record, first_problem
 from edgecc.errors import ArtifactError
@@ -22,22 +22,30 @@ class Trial(Record):
     status: Literal["completed", "failed"]
     reason: str | None
     score: float | None
-    """Of the search's objective on the validation set; None where the trial failed."""
+    """None where the trial failed."""
     epochs: int
 
 
-_TRIALS = TypeAdapter(tuple[Trial, ...])
+class Tuning(Record):
+    """A search for hyperparameters."""
+
+    objective: str
+    """What the scores are, on the validation set."""
+    best: str
+    """The id of the trial whose hyperparameters were taken."""
+    trials: tuple[Trial, ...]
+    """In the order in which they were begun."""
 
 
-def read_trials(path: Path) -> tuple[Trial, ...]:
-    """Read `build/trials.json`: every trial of a search, in the order they were begun.
+def read_tuning(path: Path) -> Tuning:
+    """Read `build/trials.json`.
 
     Raises:
         ArtifactError: the file cannot be read, or is not what the tuning writes.
     """
     hint = "edgecc compile writes it anew"
     try:
-        return _TRIALS.validate_json(path.read_bytes())
+        return Tuning.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
     except ValidationError as error:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from edgecc.artifact import Record
 from edgecc.compiler.frontend.datasets import LOADERS
 from edgecc.compiler.frontend.samples import (
-    SPLITS,
     Split,
     fingerprints,
     read_representative,
@@ -30,18 +29,8 @@ BUILT_IN = "edgecc"
 _FILES = {"train": "train.npz", "validation": "validation.npz", "test": "evaluation.npz"}
 
 
-class SplitDescription(Record):
-    """One split, as it was written."""
-
-    file: str
-    samples: int
-    sha256: str
-    """Of the file."""
-    samples_by_class: tuple[int, ...] = ()
-
-
 class DataDescription(Record):
-    """What data.json says about the samples."""
+    """What data.json says about the samples. It is silent on the test set: a new one must not train a new model."""
 
     schema_version: Literal[1] = 1
     task: Literal["classification", "other"]
@@ -50,8 +39,6 @@ class DataDescription(Record):
     classes: int | None
     labels: tuple[str, ...] | None
     """The classes' names, in order, where the loader gives them."""
-    splits: Mapping[str, SplitDescription]
-    representative_samples: int
 
 
 def prepare(context: StageContext) -> Metrics:
@@ -74,10 +61,10 @@ def prepare(context: StageContext) -> Metrics:
         y = split.y if classes is None else split.y.astype(np.int64)
         np.savez(context.output_dir / _FILES[name], x=split.x, y=y)
     np.savez(context.output_dir / "representative.npz", x=representative)
-    description = _describe(splits, classes, loaded.get("labels"), len(representative), context.output_dir)
+    description = _describe(splits["train"], classes, loaded.get("labels"))
     (context.output_dir / "data.json").write_text(description.model_dump_json(indent=1) + "\n")
     return {
-        "samples": {name: len(split) for name, split in splits.items()},
+        "splits": {name: _summary(split, classes, context.output_dir / _FILES[name]) for name, split in splits.items()},
         "representative_samples": len(representative),
         "classes": classes,
         "overlap": overlap,
@@ -196,22 +183,19 @@ def _draw(candidates: list[int], wanted: int, seed: int) -> npt.NDArray[np.int64
     return np.sort(drawn).astype(np.int64)
 
 
-def _describe(
-    splits: Mapping[str, Split], classes: int | None, labels: Any, representative_samples: int, folder: Path
-) -> DataDescription:
+def _describe(train: Split, classes: int | None, labels: Any) -> DataDescription:
     return DataDescription(
         task="other" if classes is None else "classification",
-        input_shape=splits["train"].x.shape[1:],
+        input_shape=train.x.shape[1:],
         classes=classes,
         labels=None if labels is None else tuple(str(label) for label in labels),
-        splits={name: _describe_split(splits[name], classes, folder / _FILES[name]) for name in SPLITS},
-        representative_samples=representative_samples,
     )
 
 
-def _describe_split(split: Split, classes: int | None, file: Path) -> SplitDescription:
-    counts = () if classes is None else tuple(np.bincount(split.y, minlength=classes).tolist())
-    return SplitDescription(file=file.name, samples=len(split), sha256=sha256_of_file(file), samples_by_class=counts)
+def _summary(split: Split, classes: int | None, file: Path) -> dict[str, Any]:
+    """What the manifest keeps of a split."""
+    counts = None if classes is None else np.bincount(split.y, minlength=classes).tolist()
+    return {"samples": len(split), "sha256": sha256_of_file(file), "samples_by_class": counts}
 
 
 def _tell_conversions(context: StageContext, splits: Mapping[str, Split]) -> dict[str, str]:

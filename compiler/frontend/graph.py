@@ -23,9 +23,9 @@ def output_operation(model: Any) -> Any:
     return output_operation(operation) if _is_model(operation) else operation
 
 
-def ends_in_softmax(model: Any) -> bool:
-    """Whether the model gives probabilities; otherwise its outputs are logits."""
-    return activation_name(output_operation(model)) == "softmax"
+def output_activation(model: Any) -> str | None:
+    """The activation that the model's output goes through: "softmax" and "sigmoid" give probabilities."""
+    return activation_name(output_operation(model))
 
 
 def activation_name(operation: Any) -> str | None:

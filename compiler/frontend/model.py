@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecc.compiler.frontend.data import DataDescription
-from edgecc.compiler.frontend.graph import ends_in_softmax, models_within
+from edgecc.compiler.frontend.data import DataDescription, read_description
+from edgecc.compiler.frontend.graph import models_within, output_activation
 from edgecc.compiler.frontend.keras_file import read_keras_file, write_keras_file
 from edgecc.compiler.frontend.precision import as_float32
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
@@ -36,6 +36,7 @@ def load(context: StageContext) -> Metrics:
     if sha256_of_file(path) != context.options["sha256"]:
         raise ModelError(f"{path}: the file changed while it was being compiled", hint="run it again")
     check_model(keras, model, str(section.path))
+    _check_fit(model, read_description(context.inputs["data"]["data.json"]), str(section.path))
     policies = sorted({layer.dtype_policy.name for layer in model._flatten_layers()})
     rebuilt = as_float32(keras, model, _made_up_samples(model, context.seed))
     write_keras_file(rebuilt, context.output_dir / "model.keras")
@@ -168,18 +169,23 @@ def compile_for_training(keras: Any, model: Any, data: DataDescription) -> None:
     """Give the model what it trains with, in place.
 
     A model that its builder compiled keeps its loss and optimizer. Another one gets Adam and the sparse
-    categorical cross-entropy, of logits unless it ends in a softmax. A classifier also gets the metric `accuracy`.
+    categorical cross-entropy, of logits unless it ends in a softmax; one with a single output, which ends in a
+    sigmoid, the binary cross-entropy. A classifier also gets the metric `accuracy`.
 
     Raises:
         ModelError: the task is not classification and the builder did not compile the model.
     """
     metrics = []
+    is_binary = tuple(model.outputs[0].shape[1:]) == (1,)
     if data.task == "classification":
-        metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        kind = keras.metrics.BinaryAccuracy if is_binary else keras.metrics.SparseCategoricalAccuracy
+        metrics = [kind(name="accuracy")]
     if model.compiled:
         model.compile(optimizer=model.optimizer, loss=model.loss, metrics=metrics)
     elif data.task == "classification":
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not ends_in_softmax(model))
+        from_logits = output_activation(model) != "softmax"
+        cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+        loss = keras.losses.BinaryCrossentropy() if is_binary else cross_entropy
         model.compile(optimizer=keras.optimizers.Adam(), loss=loss, metrics=metrics)
     else:
         raise ModelError(
@@ -205,10 +211,11 @@ def _check_fit(model: Any, data: DataDescription, source: str) -> None:
     if not fits:
         raise ModelError(f"{source}: the model takes samples of shape {shape}; the data have {data.input_shape}")
     outputs = tuple(model.outputs[0].shape[1:])
-    if data.task == "classification" and outputs != (data.classes,):
+    is_binary = data.classes == 2 and outputs == (1,) and output_activation(model) == "sigmoid"
+    if data.task == "classification" and outputs != (data.classes,) and not is_binary:
         raise ModelError(
             f"{source}: expected outputs of shape ({data.classes},), one a class; the model gives {outputs}",
-            hint="two classes need two outputs" if outputs == (1,) else None,
+            hint="two classes: two outputs, or one that ends in a sigmoid" if data.classes == 2 else None,
         )
 
 

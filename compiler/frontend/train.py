@@ -191,7 +191,8 @@ def _stop_if_not_finite(keras: Any) -> Any:
 def _accuracy(model: Any, data: TrainingData) -> float | None:
     if data.description.task != "classification":
         return None
-    predicted = model.predict(data.validation_x, verbose=0).argmax(axis=1)
+    outputs = model.predict(data.validation_x, verbose=0)
+    predicted = outputs.argmax(axis=1) if outputs.shape[1] > 1 else outputs[:, 0] > 0.5
     return float(np.mean(predicted == data.validation_y))
 
 

@@ -94,7 +94,8 @@ def tune(context: StageContext) -> Metrics:
         trials = _run(search, context.work_dir)
     best = _best(trials, tune_section)
     _write_json(context.output_dir / "hp.json", best.values)
-    _write_json(context.output_dir / "trials.json", [_published(trial) for trial in trials])
+    published = {"objective": tune_section.objective, "best": best.id, "trials": [_published(each) for each in trials]}
+    _write_json(context.output_dir / "trials.json", published)
     failed = [trial for trial in trials if trial.status == "failed"]
     return {
         "trials": len(trials),

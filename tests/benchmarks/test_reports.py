@@ -21,7 +21,7 @@ from edgecc.benchmarks.report.junit import render_junit
 from edgecc.benchmarks.report.markdown import render_markdown
 from edgecc.benchmarks.report.summary import group_unmeasured, headline, summarize
 from edgecc.benchmarks.report.table import results_table, verdict_table
-from edgecc.benchmarks.report.trials import read_trials
+from edgecc.benchmarks.report.trials import read_tuning
 from edgecc.errors import ArtifactError
 from edgecc.project import Project
 from edgecc.results import Failure, FailureKind, Judgement, Results
@@ -55,7 +55,7 @@ def judged(make_project: MakeProject, make_results: MakeResults, built: Built) -
 @pytest.fixture
 def trials(tmp_path: Path) -> Path:
     path = tmp_path / "trials.json"
-    path.write_text(json.dumps(TRIALS))
+    path.write_text(json.dumps({"objective": "val_accuracy", "best": TRIALS[0]["id"], "trials": TRIALS}))
     return path
 
 
@@ -87,7 +87,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_stands_alone(judged: tuple[Results, Judgement], trials: Path) -> None:
-    text = render_html(*judged, read_trials(trials))
+    text = render_html(*judged, read_tuning(trials))
     page = Page(text)
     assert page.references
     assert all(reference.startswith("#") for reference in page.references)
@@ -98,7 +98,7 @@ def test_the_page_stands_alone(judged: tuple[Results, Judgement], trials: Path) 
 
 
 def test_the_page_can_be_read_by_a_machine_that_reads_aloud(judged: tuple[Results, Judgement], trials: Path) -> None:
-    page = Page(render_html(*judged, read_trials(trials)))
+    page = Page(render_html(*judged, read_tuning(trials)))
     assert page.tags.count("table") == page.tags.count("caption") > 0
     assert page.headers_without_scope == 0
     svgs = page.tags.count("svg")
@@ -108,7 +108,7 @@ def test_the_page_can_be_read_by_a_machine_that_reads_aloud(judged: tuple[Result
 
 def test_the_page_leads_with_the_verdict_and_tells_every_reason(judged: tuple[Results, Judgement]) -> None:
     results, judgement = judged
-    text = Page(render_html(results, judgement, ())).text
+    text = Page(render_html(results, judgement, None)).text
     assert text.index(headline(judgement)) < text.index("Results")
     for verdict in judgement.verdicts:
         assert verdict.status == "pass" or verdict.reason in text
@@ -117,7 +117,7 @@ def test_the_page_leads_with_the_verdict_and_tells_every_reason(judged: tuple[Re
 
 
 def test_the_page_is_the_same_each_time(judged: tuple[Results, Judgement], trials: Path) -> None:
-    assert render_html(*judged, read_trials(trials)) == render_html(*judged, read_trials(trials))
+    assert render_html(*judged, read_tuning(trials)) == render_html(*judged, read_tuning(trials))
 
 
 def test_hostile_names_and_messages_stay_text(make_results: MakeResults, judged: tuple[Results, Judgement]) -> None:
@@ -127,7 +127,7 @@ def test_hostile_names_and_messages_stay_text(make_results: MakeResults, judged:
         hostile = judged[1].model_copy(
             update={"verdicts": tuple(v.model_copy(update={"variant": HOSTILE, "reason": HOSTILE}) for v in verdicts)}
         )
-        page = Page(render_html(results, hostile, ()))
+        page = Page(render_html(results, hostile, None))
         assert "script" not in page.tags
         assert "<script>alert(1)</script>" in page.text
         assert "\x1b" not in printed(results_table(results, hostile)) + printed(verdict_table(hostile))
@@ -165,7 +165,7 @@ def test_junit_without_budgets_is_not_green(make_project: MakeProject, make_resu
 
 
 def test_every_report_shows_the_same_rows(judged: tuple[Results, Judgement]) -> None:
-    page = Page(render_html(*judged, ())).text
+    page = Page(render_html(*judged, None)).text
     terminal, markdown = printed(results_table(*judged)), render_markdown(*judged).replace("\\", "")
     for row in summarize(*judged):
         for text in (row.size, row.p50, row.p90, row.accuracy, row.drop, row.verdict):
@@ -197,7 +197,7 @@ def test_emulated_times_are_marked_everywhere(
     for text in (
         printed(results_table(results, judgement)),
         render_markdown(results, judgement).replace("\\", ""),
-        Page(render_html(results, judgement, ())).text,
+        Page(render_html(results, judgement, None)).text,
     ):
         assert "1.00 ms*" in text
         assert "* emulated" in text

@@ -42,7 +42,8 @@ def run(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 def test_everything_is_written_and_described(run: Callable[..., StageContext]) -> None:
     loaded = good() | {"labels": ["a", "b", "c"]}
-    output = run(loaded).output_dir
+    context = run(loaded)
+    output = context.output_dir
     assert sorted(path.name for path in output.iterdir()) == [
         "data.json", "evaluation.npz", "representative.npz", "train.npz", "validation.npz",
     ]  # fmt: skip
@@ -52,8 +53,18 @@ def test_everything_is_written_and_described(run: Callable[..., StageContext]) -
     description = read_description(output / "data.json")
     assert (description.task, description.classes, description.labels) == ("classification", 3, ("a", "b", "c"))
     assert description.input_shape == (4,)
-    assert description.splits["test"].samples_by_class == (3, 3, 3)
-    assert description.splits["test"].sha256 == sha256_of_file(output / "evaluation.npz")
+    assert context.metrics["splits"]["test"] == {
+        "samples": 9,
+        "samples_by_class": [3, 3, 3],
+        "sha256": sha256_of_file(output / "evaluation.npz"),
+    }
+
+
+def test_another_test_set_changes_no_file_that_training_reads(run: Callable[..., StageContext]) -> None:
+    first = run(good(), "first").output_dir
+    second = run({**good(), "test": split(6, 9)}, "second").output_dir
+    changed = {path.name for path in first.iterdir() if path.read_bytes() != (second / path.name).read_bytes()}
+    assert changed == {"evaluation.npz"}
 
 
 def test_two_runs_write_the_same_bytes(run: Callable[..., StageContext]) -> None:
@@ -207,7 +218,7 @@ def test_a_misspelt_built_in_loader_gets_the_nearest_name(make_context: MakeCont
 
 
 def test_a_loader_of_the_project_is_called(data_files: dict[str, Path]) -> None:
-    assert read_description(data_files["data.json"]).splits["train"].samples == 96
+    assert read_description(data_files["data.json"]).input_shape == (6, 6, 1)
 
 
 @pytest.mark.tf

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgecc.compiler.frontend.data import DataDescription
-from edgecc.compiler.frontend.graph import ends_in_softmax
+from edgecc.compiler.frontend.graph import output_activation
 from edgecc.compiler.frontend.keras_file import read_keras_file, write_keras_file
 from edgecc.compiler.frontend.model import (
     build_model,
@@ -32,9 +32,7 @@ pytestmark = pytest.mark.tf
 MakeContext = Callable[..., StageContext]
 WriteBuilder = Callable[..., None]
 
-DATA = DataDescription(
-    task="classification", input_shape=(6, 6, 1), classes=3, labels=None, splits={}, representative_samples=0
-)
+DATA = DataDescription(task="classification", input_shape=(6, 6, 1), classes=3, labels=None)
 REGRESSION = DATA.model_copy(update={"task": "other", "classes": None})
 
 
@@ -131,14 +129,14 @@ def test_a_misspelt_fixed_hyperparameter_is_named() -> None:
 def test_the_loss_is_of_logits_unless_the_model_ends_in_a_softmax(keras: Any, last: str, expected: bool) -> None:
     layer = eval(f"keras.{last}", {"keras": keras})  # noqa: S307
     model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3), layer])
-    assert ends_in_softmax(model) is expected
+    assert (output_activation(model) == "softmax") is expected
     compile_for_training(keras, model, DATA)
     assert model.loss.from_logits is not expected
 
 
 def test_a_softmax_operation_counts_too(keras: Any) -> None:
     inputs = keras.Input((3,))
-    assert ends_in_softmax(keras.Model(inputs, keras.ops.softmax(keras.layers.Dense(3)(inputs))))
+    assert output_activation(keras.Model(inputs, keras.ops.softmax(keras.layers.Dense(3)(inputs)))) == "softmax"
 
 
 def test_a_compiled_model_keeps_its_loss_and_optimizer(keras: Any) -> None:
@@ -147,6 +145,25 @@ def test_a_compiled_model_keeps_its_loss_and_optimizer(keras: Any) -> None:
     model.compile(optimizer=optimizer, loss=loss)
     compile_for_training(keras, model, DATA)
     assert (model.optimizer, model.loss) == (optimizer, loss)
+
+
+@pytest.mark.parametrize(("activation", "fits"), [("sigmoid", True), (None, False)])
+def test_two_classes_may_be_one_probability(
+    keras: Any, project_dir: Path, write_builder: WriteBuilder, activation: str | None, fits: bool
+) -> None:
+    write_builder(GOOD.replace("Dense(3)", f"Dense(1, activation={activation!r})"))
+    binary = DATA.model_copy(update={"classes": 2})
+    if not fits:
+        with pytest.raises(ModelError, match=r"expected outputs of shape \(2,\)") as caught:
+            build(keras, project_dir, binary)
+        assert "sigmoid" in str(caught.value.hint)
+        return
+    model = build(keras, project_dir, binary)
+    compile_for_training(keras, model, binary)
+    assert model.loss.name == "binary_crossentropy"
+    x, y = np.random.default_rng(0).normal(size=(32, 6, 6, 1)), np.arange(32) % 2
+    history = model.fit(x, y, verbose=0).history
+    assert 0 <= history["accuracy"][0] <= 1
 
 
 def test_another_task_needs_a_compiled_model(keras: Any) -> None:
@@ -201,9 +218,13 @@ def test_a_file_that_is_no_model_is_refused(
         read_keras_file(keras, path, tmp_path)
 
 
-def run_load(make_context: MakeContext, path: Path, **section: Any) -> StageContext:
-    options = {"model": {"path": path.name, **section}, "sha256": sha256_of_file(path)}
-    context = make_context(options, name=f"load-{path.name}")
+def run_load(
+    make_context: MakeContext, path: Path, sha256: str | None = None, shape: tuple[int, ...] = (4,), **section: Any
+) -> StageContext:
+    options = {"model": {"path": path.name, **section}, "sha256": sha256 or sha256_of_file(path)}
+    description = path.with_name("data.json")
+    description.write_text(DATA.model_copy(update={"input_shape": shape}).model_dump_json())
+    context = make_context(options, {"data": {"data.json": description}}, name=f"load-{path.name}")
     load(context)
     return context
 
@@ -275,4 +296,10 @@ def test_a_custom_layer_that_is_nowhere_is_named(keras: Any, make_context: MakeC
 def test_a_file_that_changed_under_way_is_refused(keras: Any, make_context: MakeContext, project_dir: Path) -> None:
     small(keras).save(project_dir / "model.keras")
     with pytest.raises(ModelError, match="changed while it was being compiled"):
-        load(make_context({"model": {"path": "model.keras"}, "sha256": "0" * 64}))
+        run_load(make_context, project_dir / "model.keras", sha256="0" * 64)
+
+
+def test_a_file_that_does_not_fit_the_data_is_refused(keras: Any, make_context: MakeContext, project_dir: Path) -> None:
+    small(keras).save(project_dir / "model.keras")
+    with pytest.raises(ModelError, match=r"the model takes samples of shape \(4,\); the data have \(5,\)"):
+        run_load(make_context, project_dir / "model.keras", shape=(5,))

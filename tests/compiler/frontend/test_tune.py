@@ -57,7 +57,7 @@ def run(
 
 
 def trials(context: StageContext) -> list[dict[str, Any]]:
-    return json.loads((context.output_dir / "trials.json").read_text())  # type: ignore[no-any-return]
+    return json.loads((context.output_dir / "trials.json").read_text())["trials"]  # type: ignore[no-any-return]
 
 
 def winner(context: StageContext) -> dict[str, Any]:
