@@ -34,6 +34,10 @@ def fresh_keras(seed: int, *, needed_by: str) -> Any:
             hint='unset KERAS_BACKEND, and set "backend" to "tensorflow" in ~/.keras/keras.json',
         )
     keras.utils.clear_session(free_memory=False)
+    # What a keras.json in the user's home sets would change models without a trace in the project.
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()

@@ -1,14 +1,15 @@
-"""The user's own functions: found in his project's folder, called, and every way they can fail told in one message."""
+"""The user's own functions: imported, called, and every way they can fail told in one message.
+
+The pipeline makes the project's folder importable while a stage runs.
+"""
 
 from __future__ import annotations
 
 import difflib
 import functools
 import importlib
-import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,15 +43,14 @@ def import_module(name: str, project_dir: Path, *, needed_by: str) -> ModuleType
     Raises:
         UserCodeError: there is none, or it raised; `needed_by` says what asked for it.
     """
-    with _importing_from(project_dir):
-        try:
-            return importlib.import_module(name)
-        except (Exception, SystemExit) as error:
-            if _is_missing(name, error):
-                hint = f"put `{name.replace('.', '/')}.py` there, or correct the name"
-                message = f"{needed_by}: expected a module `{name}` in {project_dir}; there is none"
-                raise UserCodeError(message, hint=hint) from None
-            raise UserCodeError(f"{needed_by}: importing {name} raised {_told(error, project_dir)}") from error
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        if _is_missing(name, error):
+            hint = f"put `{name.replace('.', '/')}.py` there, or correct the name"
+            message = f"{needed_by}: expected a module `{name}` in {project_dir}; there is none"
+            raise UserCodeError(message, hint=hint) from None
+        raise UserCodeError(f"{needed_by}: importing {name} raised {_told(error, project_dir)}") from error
 
 
 def call_user_code(function: Callable[..., Any], *args: Any, spec: str, project_dir: Path) -> Any:
@@ -59,30 +59,12 @@ def call_user_code(function: Callable[..., Any], *args: Any, spec: str, project_
     Raises:
         UserCodeError: it raised; names the exception and the innermost line of the project that led to it.
     """
-    with _importing_from(project_dir):
-        try:
-            return function(*args)
-        except EdgeccError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise UserCodeError(f"{spec} raised {_told(error, project_dir)}") from error
-
-
-@contextmanager
-def _importing_from(project_dir: Path) -> Iterator[None]:
-    """Let modules be found in the project first, without leaving byte code there.
-
-    Byte code is checked by modification time in whole seconds: an edit within one second would not be seen.
-    """
-    folder, wrote_bytecode = str(project_dir), sys.dont_write_bytecode
-    sys.path.insert(0, folder)
-    sys.dont_write_bytecode = True
-    importlib.invalidate_caches()
     try:
-        yield
-    finally:
-        sys.dont_write_bytecode = wrote_bytecode
-        sys.path.remove(folder)
+        return function(*args)
+    except EdgeccError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserCodeError(f"{spec} raised {_told(error, project_dir)}") from error
 
 
 def _is_project_file(file: str, project_dir: Path) -> bool:

@@ -25,6 +25,8 @@ from edgecc.compiler.pipeline.project_code import unchanged
 from edgecc.files import sha256_of_file, sha256_of_json, write_atomically, writing_to
 from edgecc.progress import Progress
 
+PARTIAL = "partial"
+
 
 class Entry(Record):
     """What `entry.json` holds."""
@@ -76,6 +78,8 @@ class Cache:
     def find(self, key: str) -> Finished | None:
         """The stage's outputs, if it was finished with the modules as they are now; a damaged entry is removed."""
         for path in sorted((self._folder / key).glob("*/entry.json")):
+            if path.parent.name == PARTIAL:
+                continue
             entry = _read_intact(path)
             if entry is None:
                 shutil.rmtree(path.parent)
@@ -85,7 +89,7 @@ class Cache:
 
     def new_output_dir(self, key: str) -> Path:
         """An empty folder for a stage about to run; what a killed one left there is thrown away."""
-        partial = self._folder / key / "partial"
+        partial = self._folder / key / PARTIAL
         with writing_to(partial):
             shutil.rmtree(partial, ignore_errors=True)
             (partial / "files").mkdir(parents=True)
@@ -93,7 +97,7 @@ class Cache:
 
     def keep(self, key: str, entry: Entry) -> Finished:
         """Make the output folder of the stage an entry, by one rename."""
-        partial = self._folder / key / "partial"
+        partial = self._folder / key / PARTIAL
         final = self._folder / key / sha256_of_json(dict(entry.modules))[:16]
         with writing_to(final):
             write_atomically(partial / "entry.json", entry.model_dump_json(indent=1))

@@ -66,7 +66,8 @@ class Pipeline:
         versions: Mapping[str, str],
     ) -> Finished:
         # Unfinished work goes on only with the very code it was begun with.
-        work = self._cache.work_dir(key) / project_code.all_code(self._project_dir)[:16]
+        code = project_code.snapshot(self._project_dir)
+        work = self._cache.work_dir(key) / sha256_of_json(code)[:16]
         work.mkdir(exist_ok=True)
         context = StageContext(
             options=stage.options,
@@ -85,7 +86,7 @@ class Pipeline:
         with project_code.importable(self._project_dir):
             with output_to(self._log(stage)), writing_to(self._state_dir):
                 metrics = _function(stage)(context)
-            modules = project_code.imported_modules(self._project_dir)
+            modules = project_code.imported_modules(self._project_dir, code)
         record = StageRecord(
             name=stage.name,
             options=stage.options,

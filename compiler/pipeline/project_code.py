@@ -12,17 +12,23 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from edgecc.files import sha256_of_file, sha256_of_json
+from edgecc.files import sha256_of_file
 
 
 @contextlib.contextmanager
 def importable(project_dir: Path) -> Iterator[None]:
-    """Let the project's modules be imported, and forget them afterwards: another project may have the same names."""
+    """Let the project's modules be imported, and forget them afterwards: another project may have the same names.
+
+    No byte code is left there: Python checks it by modification time in whole seconds, and would miss a quick edit.
+    """
+    wrote_bytecode = sys.dont_write_bytecode
     _forget_modules(project_dir)
     sys.path.insert(0, str(project_dir))
+    sys.dont_write_bytecode = True
     try:
         yield
     finally:
+        sys.dont_write_bytecode = wrote_bytecode
         sys.path.remove(str(project_dir))
         _forget_modules(project_dir)
 
@@ -33,10 +39,19 @@ def _forget_modules(project_dir: Path) -> None:
         del sys.modules[name]
 
 
-def imported_modules(project_dir: Path) -> dict[str, str]:
-    """sha256 of every project module that is loaded now, by its path relative to the project."""
+def snapshot(project_dir: Path) -> dict[str, str]:
+    """sha256 of every Python file of the project, by its path relative to the project."""
+    return {str(file.relative_to(project_dir)): sha256_of_file(file) for file in _python_files(project_dir)}
+
+
+def imported_modules(project_dir: Path, before: Mapping[str, str]) -> dict[str, str]:
+    """sha256 of every project module that is loaded now, by its path relative to the project.
+
+    The digests are those `before` the stage ran: a file that was edited meanwhile is not what was imported.
+    """
     files = sorted({file for _, file in _loaded(project_dir)})
-    return {str(file.relative_to(project_dir)): sha256_of_file(file) for file in files}
+    relative = {str(file.relative_to(project_dir)): file for file in files}
+    return {name: before.get(name) or sha256_of_file(file) for name, file in relative.items()}
 
 
 def unchanged(modules: Mapping[str, str], project_dir: Path) -> bool:
@@ -46,11 +61,6 @@ def unchanged(modules: Mapping[str, str], project_dir: Path) -> bool:
         if not file.is_file() or sha256_of_file(file) != digest:
             return False
     return True
-
-
-def all_code(project_dir: Path) -> str:
-    """One digest over all Python files of the project: coarse, for work that a changed file must not be mixed into."""
-    return sha256_of_json({str(f.relative_to(project_dir)): sha256_of_file(f) for f in _python_files(project_dir)})
 
 
 def _loaded(project_dir: Path) -> Iterator[tuple[str, Path]]:

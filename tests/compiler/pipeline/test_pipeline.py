@@ -57,11 +57,10 @@ def doubled(source: Stage) -> Stage:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path) -> Path:
     (tmp_path / "my_stages.py").write_text(textwrap.dedent(STAGES))
     (tmp_path / "words.py").write_text("WORD = 'ab'")
     (tmp_path / "unused.py").write_text("")
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     return tmp_path
 
 
@@ -105,6 +104,22 @@ def test_an_edit_that_gives_the_same_output_stops_there(project: Path) -> None:
     run(project, last)
     (project / "words.py").write_text("WORD = 'ab'  # a comment")
     assert run(project, last) == ("abab", ["write"])
+
+
+def test_an_edit_while_a_stage_runs_is_not_taken_for_what_ran(project: Path) -> None:
+    (project / "words.py").write_text(
+        "from pathlib import Path\nWORD = 'ab'\nPath(__file__).write_text(\"WORD = 'cd'\")"
+    )
+    assert run(project, stage("write")) == ("ab", ["write"])
+    assert run(project, stage("write")) == ("cd", ["write"])
+
+
+def test_two_projects_with_modules_of_one_name(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "my_stages.py").write_text((project / "my_stages.py").read_text())
+    (other / "words.py").write_text("WORD = 'xy'")
+    assert run(project, stage("write"))[0] == "ab"
+    assert run(other, stage("write"))[0] == "xy"
 
 
 @pytest.mark.parametrize("damaged", ["files/text", "entry.json"])
