@@ -22,10 +22,10 @@ test: $(READY)  ## every test
 	$(BIN)/python -m pytest
 
 test-wheel: $(READY)  ## the tests that need no TensorFlow, against the built wheel, installed without extras
-	rm -rf dist build/wheel-venv
+	rm -rf dist build
 	$(BIN)/python -m build --quiet --wheel --outdir dist .
 	$(PYTHON) -m venv build/wheel-venv
-	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis
+	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis jsonschema onnx
 	cd tests && ../build/wheel-venv/bin/python -m pytest -c ../pyproject.toml --rootdir=.. -m "not tf and not dev" .
 
 check: $(READY)  ## lint, types, import rules

@@ -161,6 +161,8 @@ class Evidence:
         if spec is None or spec.kind != row.target_kind:
             now = "has no such target" if spec is None else f"says {spec.kind}"
             raise Unmeasured(f"the target was of kind {row.target_kind}; the project now {now}")
+        if row.target_options != spec.options:
+            raise Unmeasured("the target's keys in the project file are not those it was measured with")
 
     def _check_artifact(self, case: Case, row: Row) -> None:
         now = self.built.artifacts.get((case.variant, case.format))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecc.benchmarks import scoring
-from edgecc.benchmarks.plan import Plan
+from edgecc.benchmarks.plan import BenchPlan
 from edgecc.benchmarks.results_store import new_run_id
 from edgecc.benchmarks.rows import Attempt, RowMaker
 from edgecc.benchmarks.scoring import EvaluationSet
@@ -24,13 +24,13 @@ from edgecc.errors import TargetError
 from edgecc.progress import Progress, Silent, Task
 from edgecc.results import Failure, FailureKind, Results, Row
 from edgecc.targets.target import Target
-from edgecc.targets.wire import RUNTIME_OF, LatencyTask, OutputsTask, RunReply, RunRequest
+from edgecc.targets.wire import RUNTIME_OF, LatencyTask, OutputsTask, RunRequest
 
 TIMED_SAMPLES = 32
 """How many samples the timed inferences get: the runner goes round no more, and a slow link need not carry them all."""
 
 
-def measure(plan: Plan, targets: Sequence[Target], progress: Progress | None = None) -> Results:
+def measure(plan: BenchPlan, targets: Sequence[Target], progress: Progress | None = None) -> Results:
     """Measure every artifact of a plan on every target.
 
     A target that does not answer, and an artifact that crashes, hangs, runs out of memory or is refused, is a row
@@ -74,7 +74,7 @@ def interleaved(attempts: Sequence[Attempt], processes: int) -> Iterator[Attempt
 
 @dataclass(frozen=True)
 class _Bench:
-    plan: Plan
+    plan: BenchPlan
     evaluation: EvaluationSet | None
     folder: Path
     """Scratch space, where samples and raw outputs lie while they are needed."""
@@ -118,7 +118,7 @@ class _Bench:
     def _time_once(self, target: Target, attempt: Attempt) -> None:
         task = LatencyTask(inferences=self.plan.bench.inferences, seed=self.plan.seed)
         inputs = None if self.evaluation is None else self.timed_samples_path
-        reply = self._run(target, self._request(target, attempt, task, inputs))
+        reply = target.run(self._request(target, attempt, task, inputs), timeout_s=self.plan.bench.time_limit)
         attempt.failure = reply.failure
         if reply.process is not None:
             attempt.processes.append(reply.process)
@@ -137,7 +137,10 @@ class _Bench:
     def _score_once(self, target: Target, attempt: Attempt, samples: int) -> None:
         outputs = self.folder / "outputs.npy"
         outputs.unlink(missing_ok=True)
-        reply = self._run(target, self._request(target, attempt, OutputsTask(), self.samples_path, outputs))
+        request = self._request(target, attempt, OutputsTask(), self.samples_path, outputs)
+        # In proportion: the limit is for a process that runs `inferences` of them.
+        times = max(1.0, samples / self.plan.bench.inferences)
+        reply = target.run(request, timeout_s=times * self.plan.bench.time_limit)
         raw = reply.failure or _read_outputs(outputs, samples)
         if isinstance(raw, Failure):
             attempt.failure = raw
@@ -166,9 +169,6 @@ class _Bench:
             outputs_path=None if outputs is None else str(outputs),
             task=task,
         )
-
-    def _run(self, target: Target, request: RunRequest) -> RunReply:
-        return target.run(request, timeout_s=self.plan.bench.time_limit)
 
 
 def _read_outputs(path: Path, samples: int) -> scoring.Array | Failure:

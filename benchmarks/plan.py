@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edgecc.artifact import Artifact, Format, Manifest, describe_file, read_manifest
 from edgecc.errors import ArtifactError
@@ -24,7 +25,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """One bench: which artifacts, how much, and what they are scored on."""
 
     project: str
@@ -36,12 +37,14 @@ class Plan:
     """`.npz` with `x` and, where the samples are labelled, `y`."""
     reference_variant: str | None
     """The variant whose predictions the others are compared with."""
+    target_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By target: its keys in the project file, beside `kind`."""
     git_commit: str | None = None
     """The commit that all the artifacts were built from, where they name the same one."""
 
 
-def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -> Plan:
-    """Plan the bench of what a project has built: these variants in these formats, at least one.
+def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -> BenchPlan:
+    """BenchPlan the bench of what a project has built: these variants in these formats, at least one.
 
     Raises:
         ArtifactError: an artifact, its manifest or the evaluation set is missing, is not what it claims to be, or
@@ -51,13 +54,14 @@ def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -
     built = [_built(folder, variant, format) for variant, format in emitted]
     _check_evaluation(folder.evaluation, built)
     commits = {manifest.git_commit for _, manifest in built}
-    return Plan(
+    return BenchPlan(
         project=project.name,
         subjects=tuple(subject for subject, _ in built),
         bench=project.bench,
         seed=project.seed,
         evaluation=folder.evaluation,
         reference_variant=project.reference_variant,
+        target_options={name: spec.options for name, spec in project.targets.items()},
         git_commit=commits.pop() if len(commits) == 1 else None,
     )
 
@@ -86,15 +90,15 @@ def plan_file(
     evaluation: Path | None = None,
     shapes: tuple[tuple[int, ...], ...] = (),
     seed: int = 0,
-) -> Plan:
-    """Plan the bench of one file, whoever built it.
+) -> BenchPlan:
+    """BenchPlan the bench of one file, whoever built it.
 
     Raises:
         ArtifactError: no such file, an empty one, or a format that edgecc does not know.
     """
     path = path.resolve()
     subject = Subject(variant=path.stem, path=path, artifact=describe_file(path), shapes=shapes)
-    return Plan(
+    return BenchPlan(
         project=path.stem,
         subjects=(subject,),
         bench=bench,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from edgecc.artifact import Format
 from edgecc.benchmarks import scoring, statistics
-from edgecc.benchmarks.plan import Plan, Subject
+from edgecc.benchmarks.plan import BenchPlan, Subject
 from edgecc.benchmarks.reference import counterpart
 from edgecc.benchmarks.scoring import Classes, EvaluationSet
 from edgecc.benchmarks.statistics import Answers
@@ -50,7 +50,7 @@ class Attempt:
 class RowMaker:
     """Makes the rows of one target."""
 
-    plan: Plan
+    plan: BenchPlan
     target: Target
     environment: Environment | None
     evaluation: EvaluationSet | None
@@ -67,6 +67,7 @@ class RowMaker:
             artifact=attempt.subject.artifact,
             target=self.target.name,
             target_kind=self.target.kind,
+            target_options=self.plan.target_options.get(self.target.name, {}),
             emulated=self._emulated,
             environment=self.environment,
             runtime=RUNTIME_OF[attempt.format],

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from edgecc.artifact import Format
-from edgecc.compiler.pipeline.kinds import KINDS
 from edgecc.compiler.pipeline.stage import Stage
+from edgecc.compiler.stages import KINDS
 from edgecc.errors import DataError, ModelError
 from edgecc.files import sha256_of_file
 from edgecc.project import Project, ProjectFolder
@@ -52,13 +51,15 @@ def make_plan(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -> P
     """Lay out the stages for these (variant, format) pairs.
 
     Raises:
-        DataError: a file in `[data] files` is missing.
+        DataError: a file in `[data] files` or `[model] files` is missing.
         ModelError: `[model] path` is missing.
     """
     project = folder.project
-    data = _stage(project, "data", {"data": project.data.model_dump(mode="json"), "files": _data_files(folder)})
-    tune = _tune(project, data)
-    base = _load(folder, data) if project.model.path else _train(project, data, tune)
+    files = _digests(folder, "data.files", project.data.files)
+    data = _stage(project, "data", {"data": project.data.model_dump(mode="json"), "files": files})
+    model_files = _digests(folder, "model.files", project.model.files)
+    tune = _tune(project, data, model_files)
+    base = _load(folder, data) if project.model.path else _train(project, data, tune, model_files)
     reference = _stage(
         project, "reference", {"model": _model_options(project), "samples": project.verify.samples},
         model=base, data=data,
@@ -67,17 +68,19 @@ def make_plan(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -> P
     return Plan(data, tune, base, emissions)
 
 
-def _tune(project: Project, data: Stage) -> Stage | None:
+def _tune(project: Project, data: Stage, model_files: Mapping[str, str]) -> Stage | None:
     if project.tune is None or project.model.path:
         return None
     # A trial has its own number of epochs: longer training must not repeat the search.
     train = project.train.model_dump(mode="json", exclude={"epochs", "tensorboard", "early_stopping"})
-    options = {"model": _model_options(project), "tune": project.tune.model_dump(mode="json"), "train": train}
+    tune = project.tune.model_dump(mode="json")
+    options = {"model": _model_options(project), "model_files": model_files, "tune": tune, "train": train}
     return _stage(project, "tune", options, data=data)
 
 
-def _train(project: Project, data: Stage, tune: Stage | None) -> Stage:
-    options = {"model": _model_options(project), "train": project.train.model_dump(mode="json")}
+def _train(project: Project, data: Stage, tune: Stage | None, model_files: Mapping[str, str]) -> Stage:
+    train = project.train.model_dump(mode="json")
+    options = {"model": _model_options(project), "model_files": model_files, "train": train}
     return _stage(project, "train", options, data=data, tune=tune)
 
 
@@ -124,11 +127,11 @@ def _model_options(project: Project) -> dict[str, Any]:
     return project.model.model_dump(mode="json")
 
 
-def _data_files(folder: ProjectFolder) -> dict[str, str]:
+def _digests(folder: ProjectFolder, key: str, names: Iterable[str]) -> dict[str, str]:
     digests = {}
-    for name in folder.project.data.files:
-        path: Path = folder.root / name
+    for name in names:
+        path = folder.root / name
         if not path.is_file():
-            raise DataError(f"{folder.file}: data.files: expected a file; there is no {path}")
+            raise DataError(f"{folder.file}: {key}: expected a file; there is no {path}")
         digests[name] = sha256_of_file(path)
     return digests

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgecc.compiler.backend.graph import Graph, Operator, Tensor
+from edgecc.compiler.backend.artifact_graph import Graph, Operator, Tensor
 
 _FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 _EDGES = frozenset({"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear"})

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgecc.artifact import Format
+from edgecc.compiler.backend.artifact_graph import Graph, read_graph
 from edgecc.compiler.backend.checks import unfolded_batch_norms
 from edgecc.compiler.backend.fold import FoldedModel, fold_batch_normalization
 from edgecc.compiler.backend.freeze import freeze
-from edgecc.compiler.backend.graph import Graph, read_graph
 from edgecc.compiler.frontend.model import read_model
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras

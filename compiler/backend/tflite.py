@@ -7,9 +7,9 @@ import warnings
 from typing import Any
 
 from edgecc.artifact import Format
+from edgecc.compiler.backend.artifact_graph import Graph
 from edgecc.compiler.backend.checks import float_operators
 from edgecc.compiler.backend.emission import Source, describe, prepare, write_artifact
-from edgecc.compiler.backend.graph import Graph
 from edgecc.compiler.backend.origins import origin_of
 from edgecc.compiler.compression.calibration import Calibration, read_calibration
 from edgecc.compiler.pipeline.stage import Metrics, StageContext

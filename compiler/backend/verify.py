@@ -20,6 +20,8 @@ from edgecc.files import write_atomically, writing_to
 
 Floats = npt.NDArray[np.float32]
 
+FEW_SAMPLES = 100
+"""Below so many, an agreement of 100 % says little."""
 FLOAT_ERROR_LIMIT = 1e-3
 """Largest error of a float artifact, as a fraction of the range of the model's outputs.
 
@@ -52,6 +54,8 @@ def reference(context: StageContext) -> Metrics:
         )
     with writing_to(context.output_dir):
         np.savez(context.output_dir / "reference.npz", x=x, outputs=outputs)
+    if len(x) < FEW_SAMPLES:
+        context.progress.note(f"artifacts are compared with the model on {len(x)} validation samples only")
     return {"samples": len(x)}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import random
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -49,7 +51,7 @@ def prepare(context: StageContext) -> Metrics:
         DataError: the samples cannot be used; says which, and where.
     """
     section = DataSection.model_validate(context.options["data"])
-    loaded = load_data(section.loader, context.project_dir)
+    loaded = load_data(section.loader, context.project_dir, context.seed)
     splits = read_splits(loaded)
     classes = _count_classes(splits, loaded.get("labels"))
     digests = {name: fingerprints(split.x) for name, split in splits.items()}
@@ -72,10 +74,24 @@ def prepare(context: StageContext) -> Metrics:
     }
 
 
-def load_data(loader: str, project_dir: Path) -> Any:
-    """Call a loader: `edgecc:NAME`, or a function of the user's that takes no arguments."""
+def load_data(loader: str, project_dir: Path, seed: int) -> Any:
+    """Call a loader: `edgecc:NAME`, or a function of the user's that takes no arguments.
+
+    The global random generators are seeded before it is called, so that a loader that shuffles gives the same splits.
+    """
     module, _, name = loader.partition(":")
-    return _built_in(name)() if module == BUILT_IN else load_entry_point(loader, project_dir)()
+    if module == BUILT_IN:
+        return _built_in(name)()
+    load = load_entry_point(loader, project_dir)
+    _seed_global_generators(seed)
+    return load()
+
+
+def _seed_global_generators(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    if (tensorflow := sys.modules.get("tensorflow")) is not None:
+        tensorflow.random.set_seed(seed)
 
 
 def read_description(path: Path) -> DataDescription:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecc.compiler.frontend.graph import following_activation, models_within
+from edgecc.compiler.frontend.layer_graph import following_activation, models_within
 
 _RELU_LIKE = frozenset(
     {

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecc.compiler.frontend.data import DataDescription, read_description
-from edgecc.compiler.frontend.graph import models_within, output_activation
 from edgecc.compiler.frontend.keras_file import read_keras_file, write_keras_file
+from edgecc.compiler.frontend.layer_graph import models_within, output_activation
 from edgecc.compiler.frontend.precision import as_float32
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecc.compiler.frontend.graph import output_operation
 from edgecc.compiler.frontend.keras_file import cause_in_words
+from edgecc.compiler.frontend.layer_graph import output_operation
 from edgecc.errors import EdgeccError, ModelError
 
 _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}

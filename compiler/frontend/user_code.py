@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from edgecc.compiler.pipeline.project_code import is_users_file
 from edgecc.errors import EdgeccError, UserCodeError
 
 
@@ -67,12 +68,6 @@ def call_user_code(function: Callable[..., Any], *args: Any, spec: str, project_
         raise UserCodeError(f"{spec} raised {_told(error, project_dir)}") from error
 
 
-def _is_project_file(file: str, project_dir: Path) -> bool:
-    """Whether a file is the user's own: in his folder, and not in a virtual environment that lies there too."""
-    path = Path(file).resolve()
-    return path.is_relative_to(project_dir.resolve()) and "site-packages" not in path.parts
-
-
 def _is_missing(name: str, error: BaseException) -> bool:
     """Whether the module itself, or a package it lies in, was not found, rather than something it imports."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
@@ -89,7 +84,11 @@ def _where(error: BaseException, project_dir: Path) -> str | None:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_project_file(frame.filename, project_dir)]
+    own = [
+        frame
+        for frame in frames
+        if Path(frame.filename).is_relative_to(project_dir) and is_users_file(Path(frame.filename))
+    ]
     return f"{own[-1].filename}:{own[-1].lineno}" if own else None
 
 

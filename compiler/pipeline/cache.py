@@ -80,11 +80,13 @@ class Cache:
         for path in sorted((self._folder / key).glob("*/entry.json")):
             if path.parent.name == PARTIAL:
                 continue
-            entry = _read_intact(path)
-            if entry is None:
-                shutil.rmtree(path.parent)
-            elif unchanged(entry.modules, self._project_dir):
+            entry = _read(path)
+            # The modules first: an entry of other code need not be read through.
+            if entry is not None and not unchanged(entry.modules, self._project_dir):
+                continue
+            if entry is not None and digests(path.parent / "files") == dict(entry.record.outputs):
                 return Finished(entry, path.parent / "files")
+            shutil.rmtree(path.parent)
         return None
 
     def new_output_dir(self, key: str) -> Path:
@@ -123,10 +125,8 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256_of_file(path) for path in files}
 
 
-def _read_intact(path: Path) -> Entry | None:
-    """The entry, or None if it or one of its files is not what was written."""
+def _read(path: Path) -> Entry | None:
     try:
-        entry = Entry.model_validate_json(path.read_bytes())
+        return Entry.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-    return entry if digests(path.parent / "files") == dict(entry.record.outputs) else None

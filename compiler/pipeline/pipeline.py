@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import platform
 import time
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 
+import edgecc
 from edgecc.artifact import ArtifactRunner, StageRecord
 from edgecc.compiler.pipeline import project_code
 from edgecc.compiler.pipeline.cache import Cache, Entry, Finished, digests
@@ -28,6 +30,7 @@ class Pipeline:
         self._run_artifact = run_artifact
         self._cache = Cache(state_dir / "cache", project_dir)
         self._finished: dict[str, Finished] = {}
+        self._versions = {"edgecc": edgecc.__version__, "python": platform.python_version()}
         self.ran: list[str] = []
         """Names of the stages that really ran, in order."""
 
@@ -42,6 +45,11 @@ class Pipeline:
             self._finished[stage.name] = self._find_or_run(stage, inputs)
         return self._finished[stage.name]
 
+    @cached_property
+    def _code(self) -> dict[str, str]:
+        """The project's code when the first stage ran."""
+        return project_code.snapshot(self._project_dir)
+
     def _find_or_run(self, stage: Stage, inputs: Mapping[str, Finished]) -> Finished:
         input_digests = {
             f"{role}/{file}": inputs[role].record.outputs[file]
@@ -49,7 +57,7 @@ class Pipeline:
             if role in inputs
             for file in read.files
         }
-        versions = library_versions(stage.kind.libraries)
+        versions = self._versions | library_versions(stage.kind.libraries)
         key = _key(stage, input_digests, versions)
         with self._cache.locked(key, self._progress):
             found = self._cache.find(key)
@@ -66,8 +74,7 @@ class Pipeline:
         versions: Mapping[str, str],
     ) -> Finished:
         # Unfinished work goes on only with the very code it was begun with.
-        code = project_code.snapshot(self._project_dir)
-        work = self._cache.work_dir(key) / sha256_of_json(code)[:16]
+        work = self._cache.work_dir(key) / sha256_of_json(self._code)[:16]
         work.mkdir(exist_ok=True)
         context = StageContext(
             options=stage.options,
@@ -83,10 +90,10 @@ class Pipeline:
             run_artifact=self._run_artifact,
         )
         start = time.perf_counter()
-        with project_code.importable(self._project_dir):
+        with project_code.importable(self._project_dir) as code:
             with output_to(self._log(stage)), writing_to(self._state_dir):
                 metrics = _function(stage)(context)
-            modules = project_code.imported_modules(self._project_dir, code)
+            modules = code.imported(self._code)
         record = StageRecord(
             name=stage.name,
             options=stage.options,

@@ -16,7 +16,7 @@ Metrics = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class StageContext:
-    """All that a stage may know. What is not in here (or in a file it reads) cannot change its output."""
+    """All that a stage may know: what is not in here, or in a file of its inputs, must not change its output."""
 
     options: Mapping[str, Any]
     """JSON values; they belong to the cache key."""
@@ -25,7 +25,7 @@ class StageContext:
     output_dir: Path
     """An empty folder. Everything in it when the stage returns is its output."""
     work_dir: Path
-    """A folder that survives a kill, so that long work can go on. Emptied when the code or options change."""
+    """A folder that survives a kill, so that long work can go on; another one when the code or options change."""
     log_dir: Path
     """Where logs for people go (TensorBoard); never part of an output."""
     project_dir: Path

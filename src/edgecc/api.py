@@ -49,7 +49,7 @@ def init(path: str | Path = ".") -> list[Path]:
     name = folder.resolve().name
     safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in name).strip("-") or "project"
     templates = resources.files("edgecc.cli") / "templates"
-    contents = {entry.name: entry.read_text() for entry in templates.iterdir() if entry.is_file()}
+    contents = {entry.name.removesuffix(".template"): entry.read_text() for entry in templates.iterdir()}
     for file in contents:
         if (folder / file).exists():
             raise OutputError(f"{folder / file} is there already", hint="name a folder that is new or empty")
@@ -154,11 +154,10 @@ def gate(project: str | Path | ProjectFolder = ".") -> Judgement:
     Raises:
         ArtifactError: there are no results, or they are damaged or another project's.
     """
-    from edgecc.benchmarks.gate import built_now, judge
     from edgecc.benchmarks.results_store import load_latest
 
     folder = _opened(project)
-    return judge(folder.project, load_latest(folder.results), built_now(folder))
+    return _judge(folder, load_latest(folder.results))
 
 
 def report(project: str | Path | ProjectFolder = ".") -> list[Path]:
@@ -170,12 +169,11 @@ def report(project: str | Path | ProjectFolder = ".") -> list[Path]:
     Raises:
         ArtifactError: there are no results, or they are damaged or another project's.
     """
-    from edgecc.benchmarks.report import write_reports
     from edgecc.benchmarks.results_store import load_latest
 
     folder = _opened(project)
-    trials = folder.trials if folder.trials.is_file() else None
-    return write_reports(load_latest(folder.results), gate(folder), trials, folder.report)
+    results = load_latest(folder.results)
+    return _write_reports(folder, results, _judge(folder, results))
 
 
 @dataclass(frozen=True)
@@ -205,7 +203,22 @@ def run(
     narrowed = {"variants": variants, "formats": formats}
     compilation = compile(folder, **narrowed, progress=progress)
     results = bench(folder, **narrowed, targets=targets, progress=progress)
-    return Outcome(compilation, results, gate(folder), report(folder))
+    # The results in hand, not the latest on disk: another run may have written those by now.
+    judgement = _judge(folder, results)
+    return Outcome(compilation, results, judgement, _write_reports(folder, results, judgement))
+
+
+def _judge(folder: ProjectFolder, results: Results) -> Judgement:
+    from edgecc.benchmarks.gate import built_now, judge
+
+    return judge(folder.project, results, built_now(folder))
+
+
+def _write_reports(folder: ProjectFolder, results: Results, judgement: Judgement) -> list[Path]:
+    from edgecc.benchmarks.report import write_reports
+
+    trials = folder.trials if folder.trials.is_file() else None
+    return write_reports(results, judgement, trials, folder.report)
 
 
 class TargetAnswer(Record):
@@ -261,18 +274,31 @@ def schemas() -> dict[str, Any]:
 
 
 def clean(project: str | Path | ProjectFolder = ".", *, results: bool = False) -> list[Path]:
-    """Remove what can be made again: the build folder and the cache; with `results`, what was measured as well.
+    """Remove what edgecc wrote and can make again: artifacts and cache; with `results`, what was measured as well.
 
     Returns:
-        The folders removed.
+        What was removed.
     """
     folder = _opened(project)
-    doomed = [folder.build, folder.state, *((folder.results, folder.report) if results else ())]
+    doomed = [folder.state, folder.evaluation, folder.trials]
+    for manifest in folder.build.glob("*/*.manifest.json"):
+        doomed += [manifest, manifest.with_name(manifest.name.removesuffix(".manifest.json"))]
+    if results:
+        names = ("index.html", "summary.md", "junit.xml", "verdict.json")
+        doomed += [*folder.results.glob("*.json"), *(folder.report / name for name in names)]
     removed = [path for path in doomed if path.exists()]
     for path in removed:
-        with writing_to(path):
-            shutil.rmtree(path)
+        with writing_to(path.parent):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _remove_empty([*folder.build.glob("*/"), folder.build, folder.results, folder.report])
     return removed
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """What else is in these folders is the user's, and stays."""
+    for path in folders:
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _opened(project: str | Path | ProjectFolder) -> ProjectFolder:

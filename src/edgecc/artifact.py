@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-MANIFEST_VERSION = 1
-
 
 class Record(BaseModel):
     """A frozen value that is read from and written to a file; unknown keys are errors."""

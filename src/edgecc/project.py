@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -54,6 +55,8 @@ class ModelSection(Section):
     """A `.keras` file; it is not trained."""
     allow_code: bool = False
     """Load a `.keras` file even if it carries Python code (Lambda layers), which then runs here."""
+    files: tuple[str, ...] = ()
+    """Files that the builder reads, relative to the project, whose contents belong to the cache key."""
     hp: Mapping[str, HyperparameterValue] = {}
     """Hyperparameters held fixed, by name."""
 
@@ -145,7 +148,7 @@ class TrainSection(Section):
     """Without it, the optimizer's own constant rate."""
     early_stopping: EarlyStopping | None = None
     tensorboard: bool = False
-    """Write TensorBoard logs to `.edgecc/tensorboard`."""
+    """Write TensorBoard logs to `.edgecc/log/tensorboard`."""
 
 
 class Quantization(StrEnum):
@@ -162,18 +165,27 @@ SUPPORTED_QUANTIZATION: Mapping[Format, frozenset[Quantization]] = {
 """What each format can be quantized to. Whatever is not here is an error, never float in disguise."""
 
 
+def _each_once(formats: tuple[Format, ...]) -> tuple[Format, ...]:
+    if not formats or len(set(formats)) < len(formats):
+        raise ValueError("at least one format, and each once")
+    return formats
+
+
+Formats = Annotated[tuple[Format, ...], AfterValidator(_each_once)]
+
+
 class VariantSection(Section):
     """One way through the stages."""
 
     quantize: Quantization | None = None
-    formats: tuple[Format, ...] | None = None
+    formats: Formats | None = None
     """The formats this variant is emitted in, where they are not `[emit] formats`."""
 
 
 class EmitSection(Section):
     """What is written."""
 
-    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = (Format.TFLITE,)
+    formats: Formats = (Format.TFLITE,)
 
 
 class VerifySection(Section):
@@ -193,7 +205,7 @@ class BenchSection(Section):
     inferences: PositiveInt = 200
     """Timed inferences in each process."""
     time_limit: Duration = 120.0
-    """Longest time one process may take before it is killed."""
+    """Longest time one process may take for `inferences` of them before it is killed; more samples get more."""
 
 
 class TargetSpec(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from edgecc.artifact import Artifact, Format, Record
 
@@ -82,6 +82,8 @@ class Row(Record):
     artifact: Artifact
     target: str
     target_kind: str
+    target_options: Mapping[str, Any] = {}
+    """The target's other keys, as the project file had them."""
     emulated: bool
     """True where the target's wall clock is not a device's own. Known even where the target did not answer."""
     environment: Environment | None

@@ -52,7 +52,10 @@ def parse(text: object, unit: Unit) -> float:
     Raises:
         ValueError: no number, no unit, a unit of another kind, or a value that is not finite; says what was expected.
     """
-    return _parse(text, _SUFFIXES[unit], EXAMPLES[unit])
+    value = _parse(text, _SUFFIXES[unit], EXAMPLES[unit])
+    if unit is Unit.FRACTION and value > 1:
+        raise ValueError("at most 100 %")
+    return value
 
 
 def parse_points(text: object) -> float:
@@ -114,7 +117,10 @@ def _three_digits(value: float, extra_digits: int) -> str:
 
 def _quantity_type(unit: Unit) -> Any:
     def validate(value: object) -> float:
-        return parse(value, unit)
+        number = parse(value, unit)
+        if number <= 0:
+            raise ValueError(f"more than nothing, like {EXAMPLES[unit]}")
+        return number
 
     schema = {"type": "string", "examples": [EXAMPLES[unit].split('"')[1]]}
     return Annotated[float, BeforeValidator(validate), WithJsonSchema(schema)]

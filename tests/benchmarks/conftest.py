@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from edgecc.artifact import Artifact, Format, TensorSpec
 from edgecc.benchmarks.evidence import Built
-from edgecc.benchmarks.plan import Plan, Subject
+from edgecc.benchmarks.plan import BenchPlan, Subject
 from edgecc.benchmarks.rows import Attempt, RowMaker
 from edgecc.benchmarks.scoring import EvaluationSet
 from edgecc.errors import TargetError
@@ -108,15 +108,15 @@ def make_process() -> Callable[..., ProcessSample]:
 
 
 @pytest.fixture
-def make_plan(tmp_path: Path) -> Callable[..., Plan]:
+def make_plan(tmp_path: Path) -> Callable[..., BenchPlan]:
     """A plan for files of these names, each the first letters of a variant, with an evaluation set of 4 samples."""
 
-    def make(*names: str, processes: int = 3, inferences: int = 30, y: Sequence[float] = (0, 1, 0, 1)) -> Plan:
+    def make(*names: str, processes: int = 3, inferences: int = 30, y: Sequence[float] = (0, 1, 0, 1)) -> BenchPlan:
         evaluation = tmp_path / "evaluation.npz"
         np.savez(evaluation, x=np.zeros((4, 2), np.float32), y=np.asarray(y))
         subjects = tuple(_subject(tmp_path / f"{name}.tflite", name) for name in names)
         bench = BenchSection(processes=processes, inferences=inferences)
-        return Plan("demo", subjects, bench, seed=0, evaluation=evaluation, reference_variant=names[0])
+        return BenchPlan("demo", subjects, bench, seed=0, evaluation=evaluation, reference_variant=names[0])
 
     return make
 
@@ -177,7 +177,7 @@ def make_results(tmp_path: Path) -> Callable[..., Results]:
         int8 = Subject(int8_name, tmp_path / "int8.tflite", _artifact("a", 350))
         for subject in (float32, int8):
             subject.path.write_bytes(b"x" * subject.artifact.size_bytes)
-        plan = Plan("demo", (float32, int8), BenchSection(processes=1), 0, None, "float32")
+        plan = BenchPlan("demo", (float32, int8), BenchSection(processes=1), 0, None, "float32")
         evaluation = EvaluationSet(np.zeros((100, 1)), np.zeros(100, np.int64), EVALUATION_SHA256)
         rows = []
         for name in targets:

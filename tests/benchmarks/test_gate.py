@@ -125,6 +125,12 @@ SPOILT: dict[str, Spoil] = {
         ),
         built,
     ),
+    "target with other options": lambda results, built: (
+        results.model_copy(
+            update={"rows": tuple(row.model_copy(update={"target_options": {"pin": [3]}}) for row in results.rows)}
+        ),
+        built,
+    ),
     "target of another kind": lambda results, built: (
         results.model_copy(
             update={"rows": tuple(row.model_copy(update={"target_kind": "ssh"}) for row in results.rows)}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgecc.benchmarks.measure import measure
-from edgecc.benchmarks.plan import Plan
+from edgecc.benchmarks.plan import BenchPlan
 from edgecc.errors import TargetError
 from edgecc.metrics import METRICS
 from edgecc.results import Failure, FailureKind
@@ -18,7 +18,7 @@ from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply, RunRequest
 
 SCORES = [[1, 0], [0, 1], [1, 0], [1, 0]]
 """Classes 0, 1, 0, 0, where the labels are 0, 1, 0, 1."""
-MakePlan = Callable[..., Plan]
+MakePlan = Callable[..., BenchPlan]
 Make = Callable[..., Any]
 Reply = Callable[..., RunReply]
 

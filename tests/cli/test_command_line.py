@@ -111,11 +111,18 @@ def test_narrowing_to_a_name_that_is_not_there(
     assert "Did you mean `int8`?" in capsys.readouterr().err
 
 
-def test_clean_removes_what_can_be_made_again(tmp_path: Path) -> None:
+def test_clean_removes_what_edgecc_wrote_and_nothing_else(tmp_path: Path) -> None:
     api.init(tmp_path)
-    for name in ("build", ".edgecc", "results", "report"):
-        (tmp_path / name).mkdir()
-    assert {path.name for path in api.clean(tmp_path)} == {"build", ".edgecc"}
-    assert (tmp_path / "results").exists()
-    assert {path.name for path in api.clean(tmp_path, results=True)} == {"results", "report"}
+    written = ("build/int8/mine.tflite", "build/int8/mine.tflite.manifest.json", "build/evaluation.npz", ".edgecc/x")
+    measured = ("results/latest.json", "report/index.html")
+    users = ("build/Makefile", "report/notes.txt")
+    for name in (*written, *measured, *users):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    api.clean(tmp_path)
+    assert [name for name in (*written, *measured, *users) if (tmp_path / name).exists()] == [*measured, *users]
+    assert not (tmp_path / "build/int8").exists()
+    api.clean(tmp_path, results=True)
+    assert [name for name in (*measured, *users) if (tmp_path / name).exists()] == [*users]
+    assert not (tmp_path / "results").exists()
     assert api.open_project(tmp_path)

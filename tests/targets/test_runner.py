@@ -160,7 +160,7 @@ def test_latency_gives_every_raw_value(answer: Answer, make_request: Any, cnn_in
     reply = answer(make_request(cnn_int8, LatencyTask(inferences=70)))
     assert reply.process is not None
     assert len(reply.process.latencies_s) == 70
-    assert all(0 < latency_s < 1 for latency_s in reply.process.latencies_s)
+    assert all(latency_s > 0 for latency_s in reply.process.latencies_s)
     assert reply.process.warmups >= 2 * runner.WARMUP_BLOCK_INFERENCES
     assert 0 < reply.process.load_warm_s < 60
     assert reply.environment is not None

@@ -13,8 +13,8 @@ from edgecc.cli.options import project_argument
 @project_argument
 @click.option("--results", is_flag=True, help="Remove what was measured as well: results/ and report/.")
 def clean(project: Path, results: bool) -> None:
-    """Remove what can be made again: build/ and .edgecc/."""
+    """Remove what edgecc wrote to build/ and .edgecc/; other files stay."""
     from edgecc import api
 
-    for folder in api.clean(project, results=results):
-        click.echo(folder)
+    for path in api.clean(project, results=results):
+        click.echo(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TerminalProgress:
-    """Bars on a terminal; on anything else (a CI's log) one line when a piece of work ends."""
+    """Bars on a terminal; on anything else (a CI's log) lines."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -82,17 +83,23 @@ class _Bar:
 
 
 class _LogLine:
-    """A task in a log: silent while it runs, so that a CI's log is not flooded, but each description is a line."""
+    """A task in a log: a line now and then while it runs, and one when it ends."""
+
+    INTERVAL_S = 20.0
 
     def __init__(self, console: Console, title: str) -> None:
         self._console, self._title = console, title
         self._last = ""
+        self._spoke_s = time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
         pass
 
     def describe(self, text: str) -> None:
         self._last = text
+        if time.monotonic() - self._spoke_s > self.INTERVAL_S:
+            self._spoke_s = time.monotonic()
+            self._console.print(f"{self._title}: {text}", markup=False)
 
     def done(self) -> None:
         self._console.print(f"{self._title}: done {self._last}".rstrip(), markup=False)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from edgecc.artifact import Format
+from edgecc.compiler.backend.artifact_graph import read_graph
 from edgecc.compiler.backend.checks import float_operators
 from edgecc.compiler.backend.emission import Source
 from edgecc.compiler.backend.fold import FoldedModel
 from edgecc.compiler.backend.freeze import freeze
-from edgecc.compiler.backend.graph import read_graph
 from edgecc.compiler.backend.tflite import _unsupported
 from edgecc.errors import DataError, ModelError
 

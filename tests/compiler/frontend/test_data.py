@@ -221,6 +221,23 @@ def test_a_loader_of_the_project_is_called(data_files: dict[str, Path]) -> None:
     assert read_description(data_files["data.json"]).input_shape == (6, 6, 1)
 
 
+def test_a_loader_that_shuffles_gives_the_same_splits_each_time(make_context: MakeContext, project_dir: Path) -> None:
+    (project_dir / "my_data.py").write_text(
+        "import random\nimport numpy as np\n"
+        "def split(n):\n    return np.random.rand(n, 4) + random.random(), np.arange(n) % 2\n"
+        "def load():\n    return {'train': split(30), 'validation': split(8), 'test': split(8)}\n"
+    )
+    options = {"data": {"loader": "my_data:load", "representative_samples": 5}}
+    first, second, other = (
+        make_context(options, name=name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    digests = []
+    for context in (first, second, other):
+        prepare(context)
+        digests.append(sha256_of_file(context.output_dir / "train.npz"))
+    assert digests[0] == digests[1] != digests[2]
+
+
 @pytest.mark.tf
 @pytest.mark.parametrize("batch", [None, 7])
 def test_a_tensorflow_data_set_gives_the_same_as_arrays(run: Callable[..., StageContext], batch: int | None) -> None:

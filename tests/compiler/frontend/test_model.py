@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edgecc.compiler.frontend.data import DataDescription
-from edgecc.compiler.frontend.graph import output_activation
 from edgecc.compiler.frontend.keras_file import read_keras_file, write_keras_file
+from edgecc.compiler.frontend.layer_graph import output_activation
 from edgecc.compiler.frontend.model import (
     build_model,
     check_names,

@@ -114,6 +114,16 @@ def test_an_edit_while_a_stage_runs_is_not_taken_for_what_ran(project: Path) -> 
     assert run(project, stage("write")) == ("cd", ["write"])
 
 
+def test_a_module_outside_the_project_counts_too(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    shared = tmp_path_factory.mktemp("shared")
+    (shared / "shared_words.py").write_text("WORD = 'ab'")
+    (project / "words.py").write_text(f"import sys\nsys.path.append({str(shared)!r})\nfrom shared_words import WORD")
+    assert run(project, stage("write")) == ("ab", ["write"])
+    assert run(project, stage("write")) == ("ab", [])
+    (shared / "shared_words.py").write_text("WORD = 'cd'")
+    assert run(project, stage("write")) == ("cd", ["write"])
+
+
 def test_two_projects_with_modules_of_one_name(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other")
     (other / "my_stages.py").write_text((project / "my_stages.py").read_text())
@@ -174,7 +184,12 @@ SLOW = """
     from edgecc.compiler.pipeline.stage import Stage, StageKind
     from edgecc.progress import Silent
     project = Path({project!r})
-    runner = Pipeline(project_dir=project, state_dir=project / ".edgecc", progress=Silent(), run_artifact=None)
+
+    class Notes(Silent):
+        def note(self, text):
+            (project / text.split(":")[0]).touch()
+
+    runner = Pipeline(project_dir=project, state_dir=project / ".edgecc", progress=Notes(), run_artifact=None)
     runner.result(Stage("slow", StageKind("slow", 1, "slow_stage:run", {{}}, ()), {{}}, {{}}, 0))
 """
 SLOW_STAGE = """
@@ -240,7 +255,7 @@ def test_two_processes_run_a_stage_once(slow_project: Path) -> None:
     first = start_slow(slow_project)
     wait_for(slow_project / "runs")
     second = start_slow(slow_project)
-    time.sleep(1)  # long enough for the second to reach the lock; the assertion holds however slow it is
+    wait_for(slow_project / "waiting")
     (slow_project / "go").touch()
     assert (first.wait(), second.wait()) == (0, 0)
     assert (slow_project / "runs").read_text() == "r"

@@ -9,8 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecc.artifact import Format
+from edgecc.compiler.backend.artifact_graph import Graph, Operator, Tensor, read_graph
 from edgecc.compiler.backend.checks import float_operators, unfolded_batch_norms
-from edgecc.compiler.backend.graph import Graph, Operator, Tensor, read_graph
 from edgecc.errors import ArtifactError
 
 DATA = Path(__file__).parents[2] / "data"
