@@ -6,15 +6,14 @@ Whatever was not measured on the very files that lie in `build/` now is no evide
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgecc.artifact import Format
-from edgecc.errors import ArtifactError
-from edgecc.files import sha256_of_file
+from edgecc.benchmarks.built import Built
+from edgecc.benchmarks.statistics import memory, timings
 from edgecc.metrics import METRICS
-from edgecc.project import Budget, Project, ProjectFolder
+from edgecc.project import Budget, Project
 from edgecc.results import Estimate, Provenance, Results, Row
 from edgecc.units import format_value
 
@@ -23,36 +22,6 @@ _ON_EVALUATION_SET = frozenset({"accuracy", "agreement.top1"})
 
 class Unmeasured(Exception):  # noqa: N818 - it carries a verdict, not a fault
     """Why a budget cannot be judged. The gate makes it a verdict."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """What lies in `build/` now, by sha256. What is not there is left out."""
-
-    artifacts: Mapping[tuple[str, Format], str]
-    evaluation: str | None
-
-
-def built_now(folder: ProjectFolder) -> Built:
-    """Read the digests of a project's artifacts and evaluation set.
-
-    Raises:
-        ArtifactError: a file is there and cannot be read.
-    """
-    digests = {key: _digest(folder.artifact(*key)) for key in folder.project.emitted()}
-    return Built(
-        artifacts={key: digest for key, digest in digests.items() if digest is not None},
-        evaluation=_digest(folder.evaluation),
-    )
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        return sha256_of_file(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -145,7 +114,11 @@ class Evidence:
         else:
             rows = [row for row in rows if row.target == case.target]
         if len(rows) != 1:
-            raise Unmeasured("the results hold it more than once" if rows else "it is not in the last results")
+            raise Unmeasured(
+                "the results hold it more than once"
+                if rows
+                else "it is not in the last results, which may have been narrowed"
+            )
         if (failure := rows[0].failure) is not None:
             raise Unmeasured(f"{failure.kind.replace('_', ' ')}: {failure.message}")
         self._check_target(case, rows[0])
@@ -165,9 +138,10 @@ class Evidence:
             raise Unmeasured("the target's keys in the project file are not those it was measured with")
 
     def _check_artifact(self, case: Case, row: Row) -> None:
-        now = self.built.artifacts.get((case.variant, case.format))
+        key = (case.variant, case.format)
+        now = self.built.artifacts.get(key)
         if now is None:
-            raise Unmeasured("the artifact that was measured is not in build/ now")
+            raise Unmeasured(self.built.refused.get(key, "the artifact that was measured is not in build/ now"))
         if now != row.artifact.sha256:
             raise Unmeasured("the artifact in build/ is not the one that was measured: its sha256 differs")
 
@@ -181,6 +155,7 @@ class Evidence:
             raise Unmeasured("the value is estimated, not measured")
         if METRICS[metric].wall_clock and (estimate.provenance is Provenance.EMULATED or row.emulated):
             raise Unmeasured("the target's clock is emulated")
+        _check_raw_values(row, metric, estimate)
         if metric in _ON_EVALUATION_SET:
             self._check_evaluation(estimate)
         return estimate
@@ -193,3 +168,18 @@ class Evidence:
         whole = self.results.evaluation_samples
         if estimate.samples != whole or whole == 0:
             raise Unmeasured(f"{estimate.samples} of the evaluation set's {whole} samples were scored")
+
+
+def _check_raw_values(row: Row, metric: str, estimate: Estimate) -> None:
+    """A value must follow from the raw values that are kept beside it."""
+    if metric in _ON_EVALUATION_SET:
+        follows = estimate.value <= 1 and estimate.samples == len(row.predictions)
+    elif metric == "size":
+        follows = estimate.value == row.artifact.size_bytes
+    elif row.processes:
+        again = timings(row.processes, estimate.provenance) | memory(row.processes, estimate.provenance)
+        follows = again.get(metric, estimate) == estimate
+    else:
+        follows = not METRICS[metric].on_target
+    if not follows:
+        raise Unmeasured("the value does not follow from the raw values beside it: the results are damaged")

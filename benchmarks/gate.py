@@ -5,14 +5,13 @@ Limits are inclusive, and values are compared as they were measured, never as th
 
 from __future__ import annotations
 
-from edgecc.benchmarks.evidence import Built, Case, Evidence, Observation, Unmeasured, built_now
+from edgecc.benchmarks.built import Built
+from edgecc.benchmarks.evidence import Case, Evidence, Observation, Unmeasured
 from edgecc.errors import ArtifactError, ExitCode
 from edgecc.metrics import METRICS
 from edgecc.project import Budget, Project
 from edgecc.results import Judgement, Results, Status, Verdict
 from edgecc.units import format_points, format_value
-
-__all__ = ["Built", "built_now", "exit_code", "judge"]
 
 _EXIT_CODES = {
     Status.PASS: ExitCode.PASSED,

@@ -21,6 +21,7 @@ from edgecc.benchmarks.results_store import new_run_id
 from edgecc.benchmarks.rows import Attempt, RowMaker
 from edgecc.benchmarks.scoring import EvaluationSet
 from edgecc.errors import TargetError
+from edgecc.files import writing_to
 from edgecc.progress import Progress, Silent, Task
 from edgecc.results import Failure, FailureKind, Results, Row
 from edgecc.targets.target import Target
@@ -43,14 +44,16 @@ def measure(plan: BenchPlan, targets: Sequence[Target], progress: Progress | Non
 
     Raises:
         DataError: the evaluation set cannot be read.
+        OutputError: the temporary folder cannot be written to.
     """
     started_at, start = datetime.now(UTC), time.monotonic()
     evaluation = None if plan.evaluation is None else scoring.load_evaluation(plan.evaluation)
     with tempfile.TemporaryDirectory(prefix="edgecc-bench-") as folder:
         bench = _Bench(plan, evaluation, Path(folder), progress or Silent())
         if evaluation is not None:
-            np.save(bench.samples_path, evaluation.x)
-            np.save(bench.timed_samples_path, evaluation.x[:TIMED_SAMPLES])
+            with writing_to(bench.folder):
+                np.save(bench.samples_path, evaluation.x)
+                np.save(bench.timed_samples_path, evaluation.x[:TIMED_SAMPLES])
         rows = [row for target in targets for row in bench.measure_target(target)]
     return Results(
         run_id=new_run_id(started_at),

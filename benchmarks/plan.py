@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgecc.artifact import Artifact, Format, Manifest, describe_file, read_manifest
+from edgecc.artifact import Artifact, Format, Manifest, describe_file
+from edgecc.benchmarks.built import read_built
 from edgecc.errors import ArtifactError
 from edgecc.files import sha256_of_file
 from edgecc.project import BenchSection, ProjectFolder
@@ -44,7 +45,7 @@ class BenchPlan:
 
 
 def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -> BenchPlan:
-    """BenchPlan the bench of what a project has built: these variants in these formats, at least one.
+    """Plan the bench of what a project has built: these variants in these formats, at least one.
 
     Raises:
         ArtifactError: an artifact, its manifest or the evaluation set is missing, is not what it claims to be, or
@@ -67,9 +68,8 @@ def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -
 
 
 def _built(folder: ProjectFolder, variant: str, format: Format) -> tuple[Subject, Manifest]:
-    path = folder.artifact(variant, format)
-    manifest = read_manifest(path)
-    return Subject(variant=variant, path=path, artifact=manifest.artifact), manifest
+    manifest = read_built(folder, variant, format)
+    return Subject(variant, folder.artifact(variant, format), manifest.artifact), manifest
 
 
 def _check_evaluation(path: Path, built: Sequence[tuple[Subject, Manifest]]) -> None:
@@ -91,7 +91,7 @@ def plan_file(
     shapes: tuple[tuple[int, ...], ...] = (),
     seed: int = 0,
 ) -> BenchPlan:
-    """BenchPlan the bench of one file, whoever built it.
+    """Plan the bench of one file, whoever built it.
 
     Raises:
         ArtifactError: no such file, an empty one, or a format that edgecc does not know.

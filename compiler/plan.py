@@ -10,7 +10,7 @@ from edgecc.artifact import Format
 from edgecc.compiler.pipeline.stage import Stage
 from edgecc.compiler.stages import KINDS
 from edgecc.errors import DataError, ModelError
-from edgecc.files import sha256_of_file
+from edgecc.files import is_file, sha256_of_file
 from edgecc.project import Project, ProjectFolder
 
 
@@ -86,7 +86,7 @@ def _train(project: Project, data: Stage, tune: Stage | None, model_files: Mappi
 
 def _load(folder: ProjectFolder, data: Stage) -> Stage:
     path = folder.root / str(folder.project.model.path)
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(f"{folder.file}: model.path: expected a .keras file; there is no {path}")
     options = {"model": _model_options(folder.project), "sha256": sha256_of_file(path)}
     return _stage(folder.project, "load", options, data=data)
@@ -131,7 +131,7 @@ def _digests(folder: ProjectFolder, key: str, names: Iterable[str]) -> dict[str,
     digests = {}
     for name in names:
         path = folder.root / name
-        if not path.is_file():
+        if not is_file(path):
             raise DataError(f"{folder.file}: {key}: expected a file; there is no {path}")
         digests[name] = sha256_of_file(path)
     return digests

@@ -7,6 +7,8 @@ from typing import Any
 
 from edgecc.errors import MissingExtraError, ModelError
 
+_BACKEND_HINT = 'unset KERAS_BACKEND, and set "backend" to "tensorflow" in ~/.keras/keras.json'
+
 
 def fresh_keras(seed: int, *, needed_by: str) -> Any:
     """Import Keras on TensorFlow, forget what earlier stages left in it, and seed everything.
@@ -26,12 +28,14 @@ def fresh_keras(seed: int, *, needed_by: str) -> Any:
         import keras
         import tensorflow as tf
     except ModuleNotFoundError as error:
+        if error.name not in ("keras", "tensorflow"):
+            raise ModelError(f"Keras cannot be imported: {error}", hint=_BACKEND_HINT) from error
         library = "Keras" if error.name == "keras" else "TensorFlow"
         raise MissingExtraError(needed_by=needed_by, library=library, extra="compile") from error
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
             f"expected Keras on TensorFlow; got the backend `{keras.backend.backend()}`",
-            hint='unset KERAS_BACKEND, and set "backend" to "tensorflow" in ~/.keras/keras.json',
+            hint=_BACKEND_HINT,
         )
     keras.utils.clear_session(free_memory=False)
     # What a keras.json in the user's home sets would change models without a trace in the project.

@@ -65,8 +65,10 @@ class LiteRt:
 
     def __init__(self, path: str, num_threads: int) -> None:
         self._interpreter = self.module().Interpreter(model_path=path, num_threads=num_threads)
-        self._interpreter.allocate_tensors()
         self._inputs = self._interpreter.get_input_details()
+        # With open dimensions there is nothing yet to allocate for: the converter's stand-ins may not even fit.
+        if not any(-1 in spec["shape"][1:] for spec in self.inputs()):
+            self._interpreter.allocate_tensors()
         self._outputs = self._interpreter.get_output_details()
 
     def inputs(self) -> List[Spec]:
@@ -77,7 +79,8 @@ class LiteRt:
 
     def resize(self, shapes: Sequence[Tuple[int, ...]]) -> None:
         """Make room for inputs of these shapes."""
-        if all(tuple(detail["shape"]) == shape for detail, shape in zip(self._inputs, shapes)):
+        as_loaded = [tuple(detail["shape"]) for detail in self._inputs] == list(shapes)
+        if as_loaded and not any(-1 in spec["shape"][1:] for spec in self.inputs()):
             return
         for detail, shape in zip(self._inputs, shapes):
             self._interpreter.resize_tensor_input(detail["index"], shape)

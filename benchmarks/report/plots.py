@@ -57,7 +57,8 @@ def plots(results: Results, tuning: Tuning | None) -> list[Plot]:
         rows = [row for row in results.rows if row.target == target and "latency.p50" in row.estimates]
         if rows:
             drawn += [_frontier(rows, f"frontier{index}"), _latencies(rows, f"latency{index}")]
-    return drawn if tuning is None else [*drawn, _trials(tuning)]
+    has_scores = tuning is not None and any(trial.score is not None for trial in tuning.trials)
+    return [*drawn, _trials(tuning)] if tuning is not None and has_scores else drawn
 
 
 def _frontier(rows: Sequence[Row], name: str) -> Plot:

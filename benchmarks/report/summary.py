@@ -107,14 +107,19 @@ def group_warnings(results: Results) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def notes(results: Results) -> list[str]:
-    """Failures and warnings, a line each."""
+    """Failures, accuracies that were asked for and could not be had, and warnings: a line each."""
     failures = [
         f"{row_name(row)}: {row.failure.kind.replace('_', ' ')}: {plain(row.failure.message)}"
         for row in results.rows
         if row.failure is not None
     ]
     warnings = [f"{', '.join(where)}: {warning}" for warning, where in group_warnings(results)]
-    return failures + warnings
+    unscored = [
+        f"{row_name(row)}: accuracy is unmeasured: {plain(row.unmeasured['accuracy'])}"
+        for row in results.rows
+        if row.failure is None and results.evaluation_samples and "accuracy" in row.unmeasured
+    ]
+    return failures + unscored + warnings
 
 
 def _where(rows: Sequence[Row], results: Results) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def _table(names: list[str], numbers: list[str], last: list[str]) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in names:
-        table.add_column(name, overflow="fold", no_wrap=name in ("verdict", "format"))
+        table.add_column(name, overflow="fold", min_width=8 if name == "variant" else None)
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     for name in last:

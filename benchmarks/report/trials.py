@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from edgecc.artifact import Record, first_problem
 from edgecc.errors import ArtifactError
@@ -21,7 +21,7 @@ class Trial(Record):
     """Hyperparameters by name."""
     status: Literal["completed", "failed"]
     reason: str | None
-    score: float | None
+    score: Annotated[float, Field(allow_inf_nan=False)] | None
     """None where the trial failed."""
     epochs: int
 

@@ -172,4 +172,7 @@ def _require_error_below(
 def _hint(options: Mapping[str, Any]) -> str:
     if options["quantize"] is None:
         return "the conversion changed the model: leave out layers one by one to find the one that is converted wrongly"
-    return "give more representative samples ([data] representative_samples), or lower [verify] min_agreement_int8"
+    return (
+        "train longer (an undertrained model has many near-ties), give more [data] representative_samples, "
+        "or lower [verify] min_agreement_int8"
+    )

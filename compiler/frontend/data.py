@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,7 +126,11 @@ def _count_classes(splits: Mapping[str, Split], labels: Any) -> int | None:
         raise DataError(f"train: expected classes of shape (samples,); got {y.shape}", hint="y[:, 0]")
     if y.ndim != 1:
         return None
+    if labels is not None and not isinstance(labels, Sequence):
+        raise DataError(f"labels: expected a list of the classes' names; got {type(labels).__name__}")
     classes = len(labels) if labels is not None else int(y.max()) + 1
+    if classes > len(y):
+        raise DataError(f"train: expected classes from 0 on; got {len(y)} samples and the class {y.max()}")
     for split in splits.values():
         _check_classes(split, classes, named=labels is not None)
     seen = np.unique(y)

@@ -190,7 +190,7 @@ def compile_for_training(keras: Any, model: Any, data: DataDescription) -> None:
     else:
         raise ModelError(
             "expected a compiled model: the labels are not classes, so there is no loss to choose for it",
-            hint="call `model.compile(optimizer=..., loss=...)` in the builder",
+            hint="call `model.compile(optimizer=..., loss=...)` in the builder, or give integer classes",
         )
 
 

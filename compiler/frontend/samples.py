@@ -110,7 +110,10 @@ def _unbatched(dataset: Any) -> tuple[Array, Array]:
     if int(dataset.cardinality()) == -1:
         raise DataError("expected a finite tf.data.Dataset; got one that repeats forever", hint="drop `.repeat()`")
     spec = dataset.element_spec
-    elements = list(dataset.as_numpy_iterator())
+    try:
+        elements = list(dataset.as_numpy_iterator())
+    except Exception as error:  # whatever the user's generator or map raised, in TensorFlow's words
+        raise DataError(f"reading the tf.data.Dataset raised {type(error).__name__}: {error}") from error
     if not isinstance(spec, tuple):
         spec, elements = (spec, spec), [(element, element) for element in elements]
     if len(spec) != 2:

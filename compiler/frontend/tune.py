@@ -239,7 +239,7 @@ def _scores_by_epoch(search: _Search, trial: Any) -> list[float]:
     seed = _trial_seed(search.seed, trial.trial_id)
     keras = fresh_keras(seed, needed_by="the tune stage")
     epochs = trial.hyperparameters.values.get(f"{_OWN_KEYS}epochs", search.tune.epochs)
-    search.task.describe(f"trial {int(trial.trial_id) + 1}, {epochs} epochs")
+    search.task.describe(f"trial {trial.trial_id}, {epochs} epochs")
     hp = Pinned(trial.hyperparameters, search.section.hp)
     model = prepare_model(
         keras, search.builder, hp, search.section, search.settings, search.precision, search.data, seed

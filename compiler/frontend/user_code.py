@@ -46,7 +46,9 @@ def import_module(name: str, project_dir: Path, *, needed_by: str) -> ModuleType
     """
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         if _is_missing(name, error):
             hint = f"put `{name.replace('.', '/')}.py` there, or correct the name"
             message = f"{needed_by}: expected a module `{name}` in {project_dir}; there is none"
@@ -62,9 +64,9 @@ def call_user_code(function: Callable[..., Any], *args: Any, spec: str, project_
     """
     try:
         return function(*args)
-    except EdgeccError:
+    except (EdgeccError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise UserCodeError(f"{spec} raised {_told(error, project_dir)}") from error
 
 

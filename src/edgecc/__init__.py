@@ -19,6 +19,10 @@ __version__ = "0.1.0"
 __all__ = ["bench", "bench_file", "clean", "compile", "gate", "init", "list_targets", "report", "run", "schemas"]
 
 
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
 def __getattr__(name: str) -> Any:
     if name in __all__:
         import edgecc.api

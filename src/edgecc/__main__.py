@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 
@@ -11,10 +12,13 @@ from edgecc.cli import edgecc
 from edgecc.errors import EdgeccError, ExitCode
 
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def main() -> None:
     """Run a verb and leave with its exit code: 2 for every error, so that a CI never takes one for a broken budget."""
+    # As an exception, so that what is running cleans up after itself.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     sys.exit(_exit_code())
 
 
@@ -32,7 +36,11 @@ def _exit_code() -> int:
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
-    except Exception:
+    except OSError as error:
+        _say(f"error: {error}")
+    except SystemExit:
+        raise
+    except BaseException:  # a user's exceptions need not be Exceptions
         _say(traceback.format_exc() + "error: this is a fault in edgecc; please report it with the lines above")
     return ExitCode.FAILED
 

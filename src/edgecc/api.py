@@ -47,7 +47,8 @@ def init(path: str | Path = ".") -> list[Path]:
     """
     folder = Path(path)
     name = folder.resolve().name
-    safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in name).strip("-") or "project"
+    letters = [letter if letter.isalnum() and letter.isascii() else "-" for letter in name]
+    safe = "".join(letters).strip("-")[:64] or "project"
     templates = resources.files("edgecc.cli") / "templates"
     contents = {entry.name.removesuffix(".template"): entry.read_text() for entry in templates.iterdir()}
     for file in contents:
@@ -209,7 +210,8 @@ def run(
 
 
 def _judge(folder: ProjectFolder, results: Results) -> Judgement:
-    from edgecc.benchmarks.gate import built_now, judge
+    from edgecc.benchmarks.built import built_now
+    from edgecc.benchmarks.gate import judge
 
     return judge(folder.project, results, built_now(folder))
 
@@ -310,11 +312,15 @@ def _chosen(folder: ProjectFolder, variants: Sequence[str], formats: Sequence[st
     emitted = list(folder.project.emitted())
     _check_names("--variant", variants, list(folder.project.variants))
     _check_names("--format", formats, sorted({format for _, format in emitted}))
-    return [
+    chosen = [
         (variant, format)
         for variant, format in emitted
         if (not variants or variant in variants) and (not formats or format in formats)
     ]
+    if not chosen:
+        listed = ", ".join(f"{variant} as {format}" for variant, format in emitted)
+        raise ProjectError("the command line", [Fault("--variant with --format", f"one of {listed}", "none of them")])
+    return chosen
 
 
 def _chosen_targets(folder: ProjectFolder, names: Sequence[str]) -> dict[str, TargetSpec]:

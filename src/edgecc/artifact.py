@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgecc.errors import ArtifactError
-from edgecc.files import sha256_of_file, write_atomically
+from edgecc.files import is_file, sha256_of_file, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,8 +62,8 @@ class Artifact(Record):
 
     path: str
     format: Format
-    sha256: str
-    size_bytes: int
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(gt=0, strict=True)]
 
 
 class Manifest(Record):
@@ -129,7 +129,7 @@ def describe_file(path: Path) -> Artifact:
         ArtifactError: no such file, an empty one, or an ending that edgecc does not know.
     """
     format = format_of(path)
-    if not path.is_file():
+    if not is_file(path):
         raise ArtifactError(f"{path}: no such file")
     size_bytes = path.stat().st_size
     if size_bytes == 0:

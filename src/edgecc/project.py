@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,9 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     StringConstraints,
     model_validator,
 )
@@ -37,13 +35,28 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 """A name that is safe as a file name."""
 EntryPoint = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 """`module:function`, the module found from the project's folder."""
-HyperparameterValue = bool | int | float | str
+HyperparameterValue = Annotated[bool | int | float | str, Field(union_mode="smart")]
+PositiveInt = Annotated[int, Field(gt=0, strict=True)]
+NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+
+
+class KeyFaultError(ValueError):
+    """What is wrong with one key of a table that is checked as a whole."""
+
+    def __init__(self, key: str, expected: str, given: object) -> None:
+        super().__init__(expected)
+        self.key = key
+        self.given = given
+
+
+_NameT = TypeVar("_NameT", bound=str)
 
 
 class Section(BaseModel):
     """A table of the project file: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelSection(Section):
@@ -165,10 +178,10 @@ SUPPORTED_QUANTIZATION: Mapping[Format, frozenset[Quantization]] = {
 """What each format can be quantized to. Whatever is not here is an error, never float in disguise."""
 
 
-def _each_once(formats: tuple[Format, ...]) -> tuple[Format, ...]:
-    if not formats or len(set(formats)) < len(formats):
-        raise ValueError("at least one format, and each once")
-    return formats
+def _each_once(names: tuple[_NameT, ...]) -> tuple[_NameT, ...]:
+    if not names or len(set(names)) < len(names):
+        raise ValueError("at least one, and each once")
+    return names
 
 
 Formats = Annotated[tuple[Format, ...], AfterValidator(_each_once)]
@@ -249,7 +262,11 @@ class Budget(Section):
             raise ValueError("`against` only together with `max_drop`")
         if self.max_drop is not None and self.metric != "accuracy":
             raise ValueError("`max_drop` only for accuracy")
-        self._parse_limit()
+        key = given[0]
+        try:
+            self._parse_limit()
+        except ValueError as error:
+            raise KeyFaultError(key, str(error), getattr(self, key)) from None
         return self
 
     def _parse_limit(self) -> float:
@@ -275,19 +292,30 @@ class Budget(Section):
         return f"{bound} {str(limit).strip()}"
 
 
+EVALUATION, TRIALS = "evaluation.npz", "trials.json"
+
+
+def _no_file_of_the_build_folder(variants: Mapping[str, VariantSection]) -> Mapping[str, VariantSection]:
+    if taken := {EVALUATION, TRIALS} & set(variants):
+        raise ValueError(f"names that no file of the build folder has, unlike {', '.join(taken)}")
+    return variants
+
+
 class Project(Section):
     """A project file, checked."""
 
     version: Literal[1]
     name: Name
-    seed: NonNegativeInt = 0
-    ship: tuple[str, ...] | None = None
+    seed: Seed = 0
+    ship: Annotated[tuple[str, ...], AfterValidator(_each_once)] | None = None
     """The variants a budget without `variant` judges; all of them where nothing is said."""
     model: ModelSection
     data: DataSection
     tune: TuneSection | None = None
     train: TrainSection = TrainSection()
-    variants: Annotated[Mapping[Name, VariantSection], Field(min_length=1)]
+    variants: Annotated[
+        Mapping[Name, VariantSection], Field(min_length=1), AfterValidator(_no_file_of_the_build_folder)
+    ]
     emit: EmitSection = EmitSection()
     verify: VerifySection = VerifySection()
     bench: BenchSection = BenchSection()
@@ -348,12 +376,12 @@ class ProjectFolder(BaseModel):
     @property
     def evaluation(self) -> Path:
         """The evaluation set as `.npz` with `x` and `y`: scored on targets, without TensorFlow."""
-        return self.build / "evaluation.npz"
+        return self.build / EVALUATION
 
     @property
     def trials(self) -> Path:
         """The tuning's trials, for the report."""
-        return self.build / "trials.json"
+        return self.build / TRIALS
 
     def artifact(self, variant: str, format: Format) -> Path:
         """Where a variant's artifact lies."""

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from edgecc.errors import Fault, ProjectError
+from edgecc.files import is_file
 from edgecc.metrics import METRICS
-from edgecc.project import SUPPORTED_QUANTIZATION, Budget, Project, ProjectFolder
+from edgecc.project import SUPPORTED_QUANTIZATION, Budget, KeyFaultError, Project, ProjectFolder
 
 FILE_NAME = "edgecc.toml"
 
@@ -27,7 +28,7 @@ def load_project(path: Path, target_options: Mapping[str, type[BaseModel]]) -> P
     Raises:
         ProjectError: the file is missing, is not TOML, or has faults; holds all of them.
     """
-    file = path / FILE_NAME if path.is_dir() else path
+    file = path if is_file(path) or path.suffix == ".toml" else path / FILE_NAME
     document = _read_toml(file)
     faults: list[Fault] = []
     project: Project | None = None
@@ -46,15 +47,14 @@ def load_project(path: Path, target_options: Mapping[str, type[BaseModel]]) -> P
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
+    if not is_file(file):
+        fault = Fault(file.name[:80], "a project file", "no such file")
+        raise ProjectError(str(file), [fault], hint="`edgecc init` writes a project to start from")
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        fault = Fault(file.name, "a project file", "no such file")
-        hint = "`edgecc init` writes a project to start from"
-        raise ProjectError(str(file), [fault], hint=hint) from None
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ProjectError(str(file), [Fault(file.name, "a text file that can be read", str(error))]) from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ProjectError(str(file), [Fault(file.name, "valid TOML", str(error))]) from error
 
 
@@ -65,7 +65,7 @@ def _fault(problem: Any, document: Mapping[str, Any]) -> Fault:
     key = _spell(location)
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(problem["loc"][:-1])
         return Fault(key, f"one of {_listed(known)}", "an unknown key", nearest(str(location[-1]), known))
     if kind == "missing":
         return Fault(key, "a value: this key is required", "nothing")
@@ -74,13 +74,28 @@ def _fault(problem: Any, document: Mapping[str, Any]) -> Fault:
         choices = [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
         given = context.get("tag", problem["input"])
         return Fault(key, f"one of {_listed(choices)}", repr(given), nearest(str(given), choices))
+    if kind == "value_error" and isinstance(context["error"], KeyFaultError):
+        error = context["error"]
+        return Fault(f"{key}.{error.key}", str(error), repr(error.given))
     if kind == "value_error":
         return Fault(key, str(context["error"]), _shown(problem["input"]))
+    if kind in _TYPES:
+        return Fault(key, _TYPES[kind], _shown(problem["input"]))
     if kind == "string_pattern_mismatch":
         return Fault(key, _PATTERNS.get(context["pattern"], context["pattern"]), repr(problem["input"]))
     message = problem["msg"].removeprefix("Input should be ")
     return Fault(key, message, _shown(problem["input"]))
 
+
+_TYPES = {
+    "tuple_type": "a list; budgets are written [[budgets]]",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "mapping_type": "a table",
+    "too_short": "at least one",
+    "union_tag_not_found": "a table with a `schedule`",
+}
+"""What pydantic calls by Python's names."""
 
 _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "a name of letters, digits, `.`, `_` and `-`",
@@ -97,22 +112,22 @@ def _is_union_tag(part: Any, location: tuple[Any, ...], document: Mapping[str, A
 
 
 def _known_keys(location: Iterable[Any]) -> list[str]:
-    """The keys a table takes, found by walking the schema along the path."""
+    """The keys a table takes, found by walking the schema along pydantic's path, tags of unions included."""
     schema = Project.model_json_schema()
     node: Any = schema
     for part in location:
         node = _resolve(node, schema)
-        branches = [_resolve(branch, schema) for branch in node.get("anyOf", node.get("oneOf", [node]))]
+        branches = [_resolve(branch, schema) for branch in node.get("anyOf", [node])]
         node = next((found for branch in branches if (found := _child(branch, part)) is not None), {})
-    node = _resolve(node, schema)
-    branches = [_resolve(branch, schema) for branch in node.get("anyOf", node.get("oneOf", [node]))]
-    branches += [_resolve(inner, schema) for branch in branches for inner in branch.get("oneOf", [])]
+    branches = [_resolve(branch, schema) for branch in _resolve(node, schema).get("anyOf", [_resolve(node, schema)])]
     return sorted({key for branch in branches for key in branch.get("properties", {})})
 
 
 def _child(node: Mapping[str, Any], part: Any) -> Any:
     if isinstance(part, int):
         return node.get("items")
+    if part in (tagged := node.get("discriminator", {}).get("mapping", {})):
+        return {"$ref": tagged[part]}
     properties = node.get("properties", {})
     if part in properties:
         return properties[part]
@@ -214,6 +229,8 @@ def _empty_budget(project: Project, index: int, budget: Budget) -> list[Fault]:
     faults = []
     if not variants:
         faults.append(Fault(key, "a budget that judges something", "no variant ships"))
+    elif budget.max_drop is not None and set(variants) == {budget.reference}:
+        faults.append(Fault(key, f"a variant to compare with {budget.reference}", "that variant alone"))
     elif budget.format is not None and budget.format not in formats:
         shown = _listed(sorted(formats))
         faults.append(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from edgecc.artifact import Artifact, Format, Record
 
@@ -55,22 +57,25 @@ class Failure(Record):
     message: str
 
 
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class ProcessSample(Record):
     """Raw values of one fresh process on the target."""
 
-    latencies_s: tuple[float, ...]
+    latencies_s: tuple[Seconds, ...]
     """One value an inference, in the order they ran, warm-ups left out."""
-    warmups: int
-    load_cold_s: float
-    load_warm_s: float
-    memory_peak_bytes: int | None
+    warmups: Annotated[int, Field(ge=0)]
+    load_cold_s: Seconds
+    load_warm_s: Seconds
+    memory_peak_bytes: Annotated[int, Field(ge=0)] | None
 
 
 class Estimate(Record):
     """One metric of one row."""
 
     value: float
-    samples: int
+    samples: Annotated[int, Field(gt=0, strict=True)]
     """How many raw values stand behind it."""
     provenance: Provenance = Provenance.MEASURED
 
@@ -89,7 +94,7 @@ class Row(Record):
     environment: Environment | None
     """None where the target did not answer."""
     runtime: str
-    num_threads: int
+    num_threads: Annotated[int, Field(gt=0, strict=True)]
     processes: tuple[ProcessSample, ...] = ()
     predictions: tuple[int, ...] = ()
     """Top-1 class of every sample of the evaluation set, in its order."""

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from edgecc.artifact import Artifact, Format, TensorSpec
-from edgecc.benchmarks.evidence import Built
+from edgecc.benchmarks.built import Built
 from edgecc.benchmarks.plan import BenchPlan, Subject
 from edgecc.benchmarks.rows import Attempt, RowMaker
 from edgecc.benchmarks.scoring import EvaluationSet
@@ -123,7 +123,9 @@ def make_plan(tmp_path: Path) -> Callable[..., BenchPlan]:
 
 def _subject(path: Path, variant: str) -> Subject:
     path.write_bytes(variant.encode() * 100)
-    artifact = Artifact(path=path.name, format=Format.TFLITE, sha256=variant[0] * 64, size_bytes=100 * len(variant))
+    artifact = Artifact(
+        path=path.name, format=Format.TFLITE, sha256=variant[0].encode().hex() * 32, size_bytes=100 * len(variant)
+    )
     return Subject(variant=variant, path=path, artifact=artifact)
 
 
@@ -172,9 +174,10 @@ def make_results(tmp_path: Path) -> Callable[..., Results]:
         int8_failure: Failure | None = None,
         emulated: Sequence[str] = (),
         int8_name: str = "int8",
+        int8_bytes: int = 350,
     ) -> Results:
         float32 = Subject("float32", tmp_path / "float32.tflite", _artifact("f", 1000))
-        int8 = Subject(int8_name, tmp_path / "int8.tflite", _artifact("a", 350))
+        int8 = Subject(int8_name, tmp_path / "int8.tflite", _artifact("a", int8_bytes))
         for subject in (float32, int8):
             subject.path.write_bytes(b"x" * subject.artifact.size_bytes)
         plan = BenchPlan("demo", (float32, int8), BenchSection(processes=1), 0, None, "float32")

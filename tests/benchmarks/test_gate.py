@@ -76,7 +76,7 @@ def test_a_verdict_is_fail_exactly_if_the_value_is_over_the_limit(
     make_project: MakeProject, make_results: MakeResults, built: Built, observed: float, limit: float
 ) -> None:
     project = make_project({**P50, "max": f"{limit!r} s"})
-    results = changed(make_results(), "latency.p50", Estimate(value=observed, samples=200))
+    results = make_results(latencies_s=[observed] * 200)
     [verdict] = judge(project, results, built).verdicts
     bound = project.budgets[0].limit
     assert verdict.status is (Status.FAIL if observed > bound else Status.PASS)
@@ -98,7 +98,7 @@ def test_a_drop_is_counted_in_whole_samples(
 
 
 def test_words_and_verdict_never_contradict(make_project: MakeProject, make_results: MakeResults, built: Built) -> None:
-    results = changed(make_results(), "size", Estimate(value=350_400, samples=1))
+    results = make_results(int8_bytes=350_400)
     [verdict] = judge(make_project({**SIZE, "max": "350 kB"}), results, built).verdicts
     assert (verdict.status, verdict.observed, verdict.limit) == (Status.FAIL, "350.4 kB", "at most 350 kB")
 
@@ -280,8 +280,23 @@ def test_a_budget_that_judges_nothing_is_unmeasured(
     only_emulated = judge(make_project(P50), make_results(emulated=("gateway",)), built)
     assert only_emulated.status is Status.UNMEASURED
     assert len(only_emulated.verdicts) == 1
-    nothing_ships = judge(make_project({"metric": "size", "max": "1 MB"}, ship=()), make_results(), built)
-    assert nothing_ships.status is Status.UNMEASURED
+    not_emitted = judge(make_project({**SIZE, "format": "onnx"}), make_results(), built)
+    assert not_emitted.status is Status.UNMEASURED
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [("latency.p50", 0.0009), ("size", 1.0), ("accuracy", 0.99999), ("accuracy", 1e18), ("load.cold", 0.001)],
+)
+def test_a_value_that_does_not_follow_from_the_raw_values_is_unmeasured(
+    make_project: MakeProject, make_results: MakeResults, built: Built, metric: str, value: float
+) -> None:
+    limit = {"min": "50 %"} if metric == "accuracy" else {"max": "1 MB" if metric == "size" else "1 s"}
+    samples = {"accuracy": 99, "size": 1, "load.cold": 1}.get(metric, 200)
+    results = changed(make_results(), metric, Estimate(value=value, samples=samples))
+    [verdict] = judge(make_project({"metric": metric, "variant": "int8", **limit}), results, built).verdicts
+    assert verdict.status is Status.UNMEASURED
+    assert "damaged" in verdict.reason
 
 
 def test_a_target_that_was_not_benched_is_unmeasured(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from edgecc.artifact import Format, Manifest, describe_file, write_manifest
-from edgecc.benchmarks.evidence import built_now
+from edgecc.artifact import Format, Manifest, StageRecord, describe_file, write_manifest
+from edgecc.benchmarks.built import built_now
 from edgecc.benchmarks.plan import plan_file, plan_project
 from edgecc.errors import ArtifactError
 from edgecc.files import sha256_of_file
@@ -30,12 +30,16 @@ def compiled(tmp_path: Path, make_project: MakeProject) -> ProjectFolder:
     return folder
 
 
-def write_artifact(folder: ProjectFolder, variant: str, format: Format, **changes: Any) -> None:
+def write_artifact(folder: ProjectFolder, variant: str, format: Format, /, **changes: Any) -> None:
     path = folder.artifact(variant, format)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(variant.encode())
+    quantize = folder.project.variants[variant].quantize
+    emit = StageRecord(
+        name=f"emit/{variant}/{format}", options={"quantize": quantize}, inputs={}, outputs={}, duration_s=1, metrics={}
+    )
     manifest = Manifest(
-        project="demo", variant=variant, artifact=describe_file(path), inputs=(), outputs=(), stages=(), seed=0,
+        project="demo", variant=variant, artifact=describe_file(path), inputs=(), outputs=(), stages=(emit,), seed=0,
         evaluation_sha256=sha256_of_file(folder.evaluation), tool_versions={}, git_commit="1f0c3de",
     )  # fmt: skip
     write_manifest(path, manifest.model_copy(update=changes))
@@ -71,10 +75,27 @@ def test_the_gate_sees_what_lies_there_now(compiled: ProjectFolder) -> None:
     compiled.artifact("float32", Format.TFLITE).unlink()
     compiled.artifact("int8", Format.TFLITE).write_bytes(b"changed")
     built = built_now(compiled)
-    assert built.artifacts == {("int8", Format.TFLITE): sha256_of_file(compiled.artifact("int8", Format.TFLITE))}
+    assert built.artifacts == {}
+    assert "no such file" in built.refused["float32", Format.TFLITE]
+    assert "the file was changed" in built.refused["int8", Format.TFLITE]
     assert built.evaluation == sha256_of_file(compiled.evaluation)
     compiled.evaluation.unlink()
     assert built_now(compiled).evaluation is None
+
+
+def test_another_variants_artifact_is_no_evidence(compiled: ProjectFolder) -> None:
+    write_artifact(compiled, "int8", Format.TFLITE, variant="float32")
+    with pytest.raises(ArtifactError, match="int8, tflite, quantize int8; its manifest says demo, float32"):
+        plan_project(compiled, compiled.project.emitted())
+    assert ("int8", Format.TFLITE) in built_now(compiled).refused
+
+
+def test_a_variant_that_is_quantized_otherwise_now_is_no_evidence(
+    compiled: ProjectFolder, make_project: MakeProject
+) -> None:
+    changed = make_project(variants={"float32": {}, "int8": {}})
+    folder = compiled.model_copy(update={"project": changed})
+    assert "its manifest says demo, int8, tflite, quantize int8" in built_now(folder).refused["int8", Format.TFLITE]
 
 
 def test_a_bare_file_has_no_reference(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from edgecc.benchmarks import statistics
 from edgecc.metrics import METRICS
@@ -50,9 +51,14 @@ def test_values_of_all_processes_count_together(make_process: MakeProcess) -> No
     assert (p99.samples, p99.value) == (700, 0.003)
 
 
-@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
-def test_an_impossible_latency_spoils_them_all(make_process: MakeProcess, bad: float) -> None:
-    answers = statistics.timings([make_process(0.001, bad)], Provenance.MEASURED)
+@pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf")])
+def test_an_impossible_latency_is_no_reply(make_process: MakeProcess, bad: float) -> None:
+    with pytest.raises(ValidationError, match="latencies_s"):
+        make_process(0.001, bad)
+
+
+def test_a_latency_of_nothing_spoils_them_all(make_process: MakeProcess) -> None:
+    answers = statistics.timings([make_process(0.001, 0.0)], Provenance.MEASURED)
     for metric in ("latency.p50", "latency.mean", "latency.min", "throughput"):
         assert "not a positive number" in str(answers[metric])
 

@@ -77,7 +77,7 @@ def test_init_writes_a_good_project_and_nothing_over_another(
     folder = tmp_path / "my project"
     assert call(monkeypatch, "init", str(folder)) == 0
     written = capsys.readouterr().out.split("\n")[:-1]
-    assert sorted(Path(line).name for line in written) == ["edgecc.toml", "models.py", "my_data.py"]
+    assert sorted(Path(line).name for line in written) == [".gitignore", "edgecc.toml", "models.py", "my_data.py"]
     assert api.open_project(folder).project.name == "my-project"
     (folder / "models.py").unlink()
     assert call(monkeypatch, "init", str(folder)) == ExitCode.FAILED

@@ -1,7 +1,7 @@
 """Make the small models that the tests run without TensorFlow: `python tests/data/make_models.py`.
 
-One tiny CNN, (8, 8, 1) to 4 classes, as float32 with an open batch and as full int8 with batch 1; its weights lie
-beside it, so that a test can compute the answers with numpy alone.
+One tiny CNN, (8, 8, 1) to 4 classes, as float32 with an open batch, as float32 for images of any size, and as full int8
+with batch 1; its weights lie beside it, so that a test can compute the answers with numpy alone.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ def main() -> None:
     }
     np.savez(HERE / "cnn_weights.npz", **weights)
     (HERE / "cnn_float32.tflite").write_bytes(_converter(weights, batch=None).convert())
+    (HERE / "cnn_open.tflite").write_bytes(_converter(weights, batch=1, size=None).convert())
     (HERE / "cnn_int8.tflite").write_bytes(_as_int8(_converter(weights, batch=1)).convert())
 
 
-def _converter(weights: dict[str, Any], batch: int | None) -> Any:
+def _converter(weights: dict[str, Any], batch: int | None, size: int | None = 8) -> Any:
     def cnn(image: Any) -> Any:
         features = tf.nn.relu(tf.nn.conv2d(image, weights["kernel"], 1, "VALID") + weights["bias"])
         return tf.reduce_mean(features, (1, 2)) @ weights["dense"] + weights["dense_bias"]
 
-    concrete = tf.function(cnn).get_concrete_function(tf.TensorSpec((batch, 8, 8, 1), tf.float32, name="image"))
+    concrete = tf.function(cnn).get_concrete_function(tf.TensorSpec((batch, size, size, 1), tf.float32, name="image"))
     return tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(concrete)])
 
 

@@ -59,7 +59,8 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     assert "Did you mean `seed`?" in found["sead"]
     assert "Did you mean `quantize`?" in found["variants.int8.quantise"]
     assert "Did you mean `latency.p99`?" in found["budgets[0].metric"]
-    assert '"350 kB"' in found["budgets[1]"]
+    assert '"350 kB"' in found["budgets[1].max"]
+    assert "got '2 ms'" in found["budgets[1].max"]
     assert "Did you mean `fake`?" in found["targets.host.kind"]
 
 
@@ -75,7 +76,16 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
         ('kind = "fake"', 'kind = "fake"\nnum_threads = "two"', "targets.host.num_threads", "valid integer"),
         ('[variants.float32]', '[train]\nepochs = 0\n[variants.float32]', "train.epochs", "greater than 0"),
         ('loader = "edgecc:digits"', "", "data.loader", "this key is required"),
-        ("[variants.float32]", "[variants.float32]\nformats = []", "variants.float32.formats", "at least one format"),
+        ("[variants.float32]", "[variants.float32]\nformats = []", "variants.float32.formats", "at least one"),
+        ("[variants.float32]", '[variants."trials.json"]', "variants", "no file of the build folder"),
+        ("version = 1", "version = 1\nseed = 4294967296", "seed", "less than 4294967296"),
+        ("version = 1", "version = 1\nship = 'int8'", "ship", "a list"),
+        ("version = 1", "version = 1\nship = ['int8', 'int8']", "ship", "each once"),
+        ("[variants.float32]", "[train]\nepochs = true\n[variants.float32]", "train.epochs", "integer"),
+        ("[variants.float32]", "[[budgets]]\nmetric = 'accuracy'\nmax_drop = '1 pp'\nvariant = 'float32'\n"
+         "[variants.float32]", "budgets[0]", "a variant to compare with float32"),
+        ("[variants.float32]", '[train.learning_rate]\nschedule = "step"\npatience = 3\n[variants.float32]',
+         "train.learning_rate.patience", "one of `every_epochs`, `factor`, `initial`, `schedule`, `warmup_epochs`"),
         ("[variants.float32]", '[emit]\nformats = ["onnx", "onnx"]\n[variants.float32]', "emit.formats", "each once"),
         ("[variants.float32]", '[verify]\nmin_agreement_int8 = "150 %"\n[variants.float32]',
          "verify.min_agreement_int8", "at most 100 %"),
@@ -101,7 +111,7 @@ def test_the_schedules_own_keys_are_checked(tmp_path: Path) -> None:
         ('metric = "size"\nmax = "1 kB"\ntarget = "hots"', "budgets[0].target", "Did you mean `host`?"),
         ('metric = "size"\nmax = "1 kB"\nformat = "onnx"', "budgets[0].format", "`tflite`"),
         ('metric = "accuracy"\nmax_drop = "1 pp"\nagainst = "fp32"', "budgets[0].against", "`float32`"),
-        ('metric = "accuracy"\nmax_drop = "1 %"', "budgets[0]", "percentage points"),
+        ('metric = "accuracy"\nmax_drop = "1 %"', "budgets[0].max_drop", "percentage points"),
         ('metric = "accuracy"\nmax = "97 %"', "budgets[0]", "exactly one of `min`, `max_drop`"),
         ('metric = "size"', "budgets[0]", "exactly one of `max`"),
         ('metric = "size"\nmax = "1 kB"\nagainst = "float32"', "budgets[0]", "`against` only together"),

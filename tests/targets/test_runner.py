@@ -191,6 +191,21 @@ def test_open_dimensions_take_the_shapes_of_the_request(answer: Answer, make_req
     assert "one input" in refusal(answer(make_request(path, task, inputs=np.ones((1, 5, 2)))))
 
 
+def test_open_sizes_of_tflite_take_the_shapes_of_the_request(
+    answer: Answer, make_request: Any, images: Any, cnn_answers: Any, tmp_path: Path
+) -> None:
+    artifact = Path(__file__).parents[1] / "data" / "cnn_open.tflite"
+    timed = answer(make_request(artifact, LatencyTask(inferences=3), shapes=((1, 12, 12, 1),)))
+    assert timed.process is not None
+    np.save(tmp_path / "x.npy", images)
+    paths = {"inputs_path": str(tmp_path / "x.npy"), "outputs_path": str(tmp_path / "y.npy")}
+    assert answer(make_request(artifact, OutputsTask(), **paths)).failure is None
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), cnn_answers, atol=1e-5)
+    refused = answer(make_request(artifact, LatencyTask(inferences=3)))
+    assert refused.failure is not None
+    assert "has open dimensions, (1, open, open, 1)" in refused.failure.message
+
+
 def test_an_open_batch_of_tflite_is_resized(answer: Answer, make_request: Any, cnn_float32: Path) -> None:
     reply = answer(make_request(cnn_float32, LatencyTask(inferences=1), shapes=((3, 8, 8, 1),)))
     assert reply.process is not None

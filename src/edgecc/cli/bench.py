@@ -73,11 +73,14 @@ def bench(
             results = api.bench_file(project, num_threads=threads, shapes=shapes, evaluation=data, progress=progress)
         else:
             results = api.bench(project, variants=variants, formats=formats, targets=targets, progress=progress)
+    refused = [row.failure for row in results.rows if row.failure and row.failure.kind is FailureKind.REFUSED]
+    if is_file and refused:
+        hint = (
+            "say which with --shape, such as --shape 1x224x224x3" if "open dimensions" in refused[0].message else None
+        )
+        raise ArtifactError(f"{project}: {refused[0].message}", hint=hint)
     if as_json:
         click.echo(results.model_dump_json())
     else:
         show(results_table(results, None))
-    refused = [row.failure for row in results.rows if row.failure and row.failure.kind is FailureKind.REFUSED]
-    if is_file and refused:
-        raise ArtifactError(f"{project}: {refused[0].message}")
     return ExitCode.UNDECIDED if any(row.failure for row in results.rows) else ExitCode.PASSED
