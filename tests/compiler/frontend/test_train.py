@@ -93,6 +93,7 @@ ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
 from edgecc.compiler.frontend.train import train
+from edgecc.compiler.pipeline.project_code import importable
 from edgecc.compiler.pipeline.stage import StageContext
 from edgecc.progress import Silent
 data, output, project = map(Path, sys.argv[1:])
@@ -101,7 +102,8 @@ options = {
     "train": {"epochs": 3, "batch_size": 16, "precision": "float32", "initializer": "auto"},
 }
 inputs = {"data": {path.name: path for path in data.iterdir()}}
-train(StageContext(options, inputs, output, output, output, project, 0, Silent(), None))
+with importable(project):
+    train(StageContext(options, inputs, output, output, output, project, 0, Silent(), None))
 """
 
 

@@ -154,11 +154,13 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from edgecc.compiler.frontend.tune import tune
+from edgecc.compiler.pipeline.project_code import importable
 from edgecc.compiler.pipeline.stage import StageContext
 from edgecc.progress import Silent
 data, work, project = map(Path, sys.argv[1:4])
 inputs = {"data": {path.name: path for path in data.iterdir()}}
-tune(StageContext(json.loads(sys.argv[4]), inputs, work, work, work, project, 0, Silent(), None))
+with importable(project):
+    tune(StageContext(json.loads(sys.argv[4]), inputs, work, work, work, project, 0, Silent(), None))
 """
 
 
