@@ -57,10 +57,10 @@ def main(pairs: int) -> None:
         for pair in range(pairs):
             for name in ("bare", "edgecc") if pair % 2 == 0 else ("edgecc", "bare"):
                 seconds[name].append(_timed_bare(folder) if name == "bare" else _timed_edgecc(project, folder))
+        comparing = _comparing_s(project)
     for name, values in seconds.items():
         print(f"{name:7} median {statistics.median(values):.2f} s, min {min(values):.2f} s, max {max(values):.2f} s")
     bare, with_edgecc = (statistics.median(seconds[name]) for name in ("bare", "edgecc"))
-    comparing = _comparing_s(project)
     without = (with_edgecc - comparing) / bare
     print(f"edgecc takes {with_edgecc / bare:.2f} times the bare converters' time (median of {pairs} pairs);")
     print(f"{comparing:.2f} s of it compare artifacts with the model; without that, {without:.2f} times")
