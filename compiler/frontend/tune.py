@@ -97,6 +97,8 @@ def tune(context: StageContext) -> Metrics:
     published = {"objective": tune_section.objective, "best": best.id, "trials": [_published(each) for each in trials]}
     _write_json(context.output_dir / "trials.json", published)
     failed = [trial for trial in trials if trial.status == "failed"]
+    for reason, count in Counter(str(trial.reason) for trial in failed).most_common(3):
+        context.progress.note(f"tune: {count} of {len(trials)} trials failed: {reason}")
     return {
         "trials": len(trials),
         "failed": len(failed),

@@ -105,3 +105,15 @@ def test_two_clean_compiles_are_byte_identical_and_a_third_that_was_killed_too(
     row = json.loads(bare.out)["rows"][0]
     assert row["estimates"]["accuracy"]["samples"] == 359
     assert row["estimates"]["latency.p90"]["samples"] == 1000
+
+
+def test_a_model_twice_as_wide_breaks_the_digits_budgets(edgecc: Edgecc, quick_digits: Project) -> None:
+    project = quick_digits("wide")
+    models = project / "models.py"
+    text = models.read_text()
+    assert "filters = hp.Int(" in text
+    models.write_text(text.replace("filters = hp.Int(", "filters = 2 * hp.Int("))
+    answer = edgecc("run", project, "--json")
+    assert answer.code == ExitCode.BUDGET_BROKEN, answer.err
+    size = next(each for each in json.loads(answer.out)["verdict"]["verdicts"] if each["metric"] == "size")
+    assert (size["status"], size["limit"]) == ("fail", "at most 24 kB")
