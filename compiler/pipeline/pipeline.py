@@ -10,7 +10,6 @@ from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 
-import edgecc
 from edgecc.artifact import ArtifactRunner, StageRecord
 from edgecc.compiler.pipeline import project_code
 from edgecc.compiler.pipeline.cache import Cache, Entry, Finished, digests
@@ -30,7 +29,7 @@ class Pipeline:
         self._run_artifact = run_artifact
         self._cache = Cache(state_dir / "cache", project_dir)
         self._finished: dict[str, Finished] = {}
-        self._versions = {"edgecc": edgecc.__version__, "python": platform.python_version()}
+        self._versions = {"python": platform.python_version()} | library_versions(("edgecc",))
         self.ran: list[str] = []
         """Names of the stages that really ran, in order."""
 
