@@ -25,6 +25,6 @@ def _load(environment: Environment) -> str | None:
     if environment.load_average is None or environment.load_average <= quiet:
         return None
     return (
-        f"the load average is {environment.load_average:.1f} on {environment.cores} cores, so other work competes "
-        "with the measurement; stop it, or measure when the machine is idle"
+        f"the load average was {environment.load_average:.1f} on {environment.cores} cores when measuring began: other "
+        "work, or a compile that had just ended; bench again on an idle machine if the numbers matter"
     )

@@ -37,7 +37,7 @@ def _train(folder: Path, policy: str, epochs: int) -> tuple[dict[str, Any], int,
     text = (project / "edgecc.toml").read_text()
     start, end = text.index("[tune]"), text.index("[train]")
     (project / "edgecc.toml").write_text(text[:start] + text[end:])
-    edit(project, "epochs = 12\n", f'epochs = {epochs}\nprecision = "{policy}"\n')
+    edit(project, "epochs = 15\n", f'epochs = {epochs}\nprecision = "{policy}"\n')
     process = edgecc("compile", project, "--variant", "float32", "--format", "tflite", home=folder / "home")
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
