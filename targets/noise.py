@@ -26,5 +26,5 @@ def _load(environment: Environment) -> str | None:
         return None
     return (
         f"the load average was {environment.load_average:.1f} on {environment.cores} cores when measuring began: other "
-        "work, or a compile that had just ended; bench again on an idle machine if the numbers matter"
+        "work, or a compile that had just ended; stop it, or bench again when the machine is idle"
     )
