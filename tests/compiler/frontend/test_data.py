@@ -205,7 +205,7 @@ def test_overlap_can_be_allowed_and_is_counted(run: Callable[..., StageContext])
 
 
 def test_a_built_in_loader_is_found_by_name(make_context: MakeContext) -> None:
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed: edgecc[datasets] brings it")
     context = make_context({"data": {"loader": "edgecc:digits"}})
     prepare(context)
     assert read_description(context.output_dir / "data.json").input_shape == (8, 8, 1)

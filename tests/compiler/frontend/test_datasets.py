@@ -50,7 +50,7 @@ def test_a_file_that_is_not_gzip_is_refused(tmp_path: Path) -> None:
 
 
 def test_digits_are_split_by_class_without_sharing() -> None:
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed: edgecc[datasets] brings it")
     data = digits()
     x, y = data["train"]
     assert x.dtype == np.float32
@@ -87,7 +87,7 @@ def test_fashion_mnist_that_is_nowhere_says_where_to_get_it(tmp_path: Path, monk
 
 
 def test_no_one_in_the_watch_set_is_both_trained_and_tested_on() -> None:
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed: edgecc[datasets] brings it")
     data = watch()
     recordings = datasets._watch_recordings()
     people_of = {}

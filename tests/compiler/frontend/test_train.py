@@ -216,7 +216,7 @@ def test_tensorboard_that_is_not_installed_is_asked_for(run: Run, monkeypatch: p
 
 
 def test_tensorboard_logs_go_to_the_log_folder(run: Run) -> None:
-    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed: edgecc[tensorboard] brings it")
     context = run(tensorboard=True, epochs=1)
     assert list((context.log_dir / "tensorboard").rglob("*tfevents*"))
     assert sorted(path.name for path in context.output_dir.iterdir()) == ["history.json", "model.keras"]
