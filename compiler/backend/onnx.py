@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 
 from edgecc.artifact import Format
-from edgecc.compiler.backend.emission import Source, describe, prepare, write_artifact
+from edgecc.compiler.backend.emission import Source, describe, prepare, write_artifact, write_layers
 from edgecc.compiler.backend.onnx_bias import merge_biases
-from edgecc.compiler.backend.onnx_names import canonical
-from edgecc.compiler.backend.origins import origin_of
+from edgecc.compiler.backend.onnx_names import canonical, canonical_names, in_order
+from edgecc.compiler.backend.origins import layer_path, origin_of
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.errors import MissingExtraError, ModelError
 
@@ -22,24 +22,21 @@ OPSET = 17
 
 
 def emit(context: StageContext) -> Metrics:
-    """Convert the stage's Keras model to ONNX at batch 1, input `input` and output `output`.
+    """Convert the stage's Keras model to ONNX at batch 1, with the names of its inputs and outputs.
 
-    Options: `model` (the project's `[model]`) and `quantize` (None).
+    Options: `model` (the project's `[model]`). Beside the artifact, `layers.json` has the Keras layer of every
+    tensor that an operator gives, where it is known.
 
     Raises:
-        ModelError: a layer needs an operator that ONNX does not have, or a quantization was asked for.
+        ModelError: a layer needs an operator that ONNX does not have.
         MissingExtraError: tf2onnx is not installed.
     """
-    if context.options["quantize"] is not None:
-        raise ModelError(
-            f"expected an ONNX variant in float32; got quantize = {context.options['quantize']!r}",
-            hint="quantize in the format tflite",
-        )
     source = prepare(context, needed_by="emitting ONNX")
     model = _convert(source)
     _refuse_unknown_operators(model, source)
     merge_biases(model)
     graph = write_artifact(context, _serialized(canonical(model)), Format.ONNX)
+    write_layers(context, _layers(model, source))
     return describe(source, graph)
 
 
@@ -51,8 +48,8 @@ def _convert(source: Source) -> Any:
     with _quiet("tf2onnx", "tensorflow"):
         model, _ = tf2onnx.convert.from_graph_def(
             source.function.graph.as_graph_def(),
-            input_names=["input:0"],
-            output_names=["output:0"],
+            input_names=[tensor.name for tensor in source.function.inputs],
+            output_names=[tensor.name for tensor in source.function.outputs],
             opset=OPSET,
             custom_op_handlers={"Erfc": (_erfc_as_erf, [])},
         )
@@ -95,6 +92,23 @@ def _refuse_unknown_operators(model: Any, source: Source) -> None:
             f"expected layers that ONNX has operators for; {', '.join(sorted(found))}, which is not one of them",
             hint="replace the layer with one made of supported operators, or emit this variant as tflite only",
         )
+
+
+def _layers(model: Any, source: Source) -> dict[str, str]:
+    """The path of the Keras layer by the name of each tensor in the artifact."""
+    names = canonical_names(model)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    layers: dict[str, str] = {}
+    for node in in_order(model.graph):
+        path = _layer_of(node, constants, source.model)
+        layers |= {names[name]: path for name in node.output if path is not None}
+    return layers
+
+
+def _layer_of(node: Any, constants: Collection[str], model: Any) -> str | None:
+    """By the node's name, which holds its scopes, or by its constants: a node that was merged has a new name."""
+    paths = (layer_path(model, name) for name in (node.name, *(name for name in node.input if name in constants)))
+    return next((path for path in paths if path is not None), None)
 
 
 def _serialized(model: Any) -> bytes:

@@ -1,34 +1,38 @@
-"""One spelling for an ONNX graph: tf2onnx names and orders things differently from call to call."""
+"""One spelling for an ONNX graph: the libraries that write one name and order things as they like."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 IR_VERSION = 8
 """The one that belongs to opset 17."""
 
 
-def canonical(model: Any) -> Any:
-    """The same model with one input `input` and one output `output`, ordered and named by its structure alone.
+def canonical(model: Any, keep: Sequence[str] = ()) -> Any:
+    """The same model, ordered and named by its structure alone.
 
-    Nodes come in the order in which the output needs them, and those it does not need are left out. A node is named
-    by its operator and a counter, its outputs after it, an initializer after the first node that reads it. What does
-    not change the result (documentation, value infos, producers) is dropped. Subgraphs are not supported: models
-    with loops and branches never get here.
+    Inputs and outputs lose what follows a colon: `input:0` becomes `input`. Nodes come in the order in which the
+    outputs need them, and those that no output needs are left out. A node is named by its operator and a counter,
+    its outputs after it, an initializer after the first node that reads it; tensors in `keep` stay as they are
+    called. What does not change the result (documentation, value infos, producers) is dropped. Subgraphs are not
+    supported: models with loops and branches never get here.
     """
     import onnx
 
     graph = model.graph
-    nodes = list(_in_order(graph))
-    names = _new_names(graph, nodes)
-    initializers = _initializers(graph, names)
-    renamed = [_renamed(node, name, names) for node, name in zip(nodes, _node_names(nodes), strict=True)]
+    nodes = list(in_order(graph))
+    names = canonical_names(model, keep)
+    renamed = [_renamed(node, name, names) for node, name in zip(nodes, _node_names(nodes, keep), strict=True)]
     domains = {node.domain for node in renamed}
     return onnx.helper.make_model(
         onnx.helper.make_graph(
-            renamed, "model", [_value(graph.input[0], "input")], [_value(graph.output[0], "output")], initializers
+            renamed,
+            "model",
+            [_value(value, names) for value in graph.input],
+            [_value(value, names) for value in graph.output],
+            _initializers(graph, names),
         ),
         opset_imports=sorted(
             (each for each in model.opset_import if each.domain in domains), key=lambda each: each.domain
@@ -38,11 +42,26 @@ def canonical(model: Any) -> Any:
     )
 
 
-def _in_order(graph: Any) -> Iterator[Any]:
-    """Depth first from the output, each node after what it reads."""
+def canonical_names(model: Any, keep: Sequence[str] = ()) -> dict[str, str]:
+    """The name that `canonical` gives each tensor, by its old one, in the order in which the nodes meet them."""
+    graph = model.graph
+    nodes = list(in_order(graph))
+    edges = [value.name for value in (*graph.input, *graph.output)]
+    # An input that is left out stays empty.
+    names = {"": ""} | {name: name for name in keep} | {name: name.partition(":")[0] for name in edges}
+    for node, node_name in zip(nodes, _node_names(nodes, keep), strict=True):
+        for index, old in enumerate(node.input):
+            names.setdefault(old, f"{node_name}.input{index}")
+        for index, old in enumerate(node.output):
+            names.setdefault(old, f"{node_name}.output{index}")
+    return names
+
+
+def in_order(graph: Any) -> Iterator[Any]:
+    """The nodes that the outputs need: depth first from each output in turn, each node after what it reads."""
     producers = {name: node for node in graph.node for name in node.output}
     done: set[int] = set()
-    pending = [(producers[graph.output[0].name], False)]
+    pending = [(producers[value.name], False) for value in reversed(graph.output) if value.name in producers]
     while pending:
         node, inputs_are_done = pending.pop()
         if id(node) in done:
@@ -55,32 +74,39 @@ def _in_order(graph: Any) -> Iterator[Any]:
             pending.extend((producers[name], False) for name in reversed(node.input) if name in producers)
 
 
-def _node_names(nodes: list[Any]) -> Iterator[str]:
+def share_constants(model: Any) -> None:
+    """Let nodes that read equal constants, of one type, shape and value, read the first of them; in place."""
+    import onnx
+
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    names = {}
+    for tensor in model.graph.initializer:
+        content = onnx.numpy_helper.to_array(tensor).tobytes()
+        names[tensor.name] = first.setdefault((tensor.data_type, tuple(tensor.dims), content), tensor.name)
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+
+
+def _node_names(nodes: list[Any], keep: Sequence[str]) -> Iterator[str]:
+    """Names that tensors in `keep` are not called after, so that no two tensors get one name."""
+    taken = {name.rpartition(".")[0] for name in keep}
     counts: Counter[str] = Counter()
     for node in nodes:
-        yield f"{node.op_type}_{counts[node.op_type]}"
+        while (name := f"{node.op_type}_{counts[node.op_type]}") in taken:
+            counts[node.op_type] += 1
         counts[node.op_type] += 1
-
-
-def _new_names(graph: Any, nodes: list[Any]) -> dict[str, str]:
-    """New tensor names by old ones, in the order in which the nodes meet them. An input left out stays empty."""
-    names = {"": "", graph.input[0].name: "input", graph.output[0].name: "output"}
-    for node, node_name in zip(nodes, _node_names(nodes), strict=True):
-        for index, old in enumerate(node.input):
-            names.setdefault(old, f"{node_name}.input{index}")
-        for index, old in enumerate(node.output):
-            names.setdefault(old, f"{node_name}.output{index}")
-    return names
+        yield name
 
 
 def _initializers(graph: Any, names: dict[str, str]) -> list[Any]:
     import onnx
 
     old = {tensor.name: tensor for tensor in graph.initializer}
+    read = {name for node in in_order(graph) for name in node.input}
     return [
         onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(old[name]), new)
         for name, new in names.items()
-        if name in old
+        if name in old and name in read
     ]
 
 
@@ -98,8 +124,9 @@ def _renamed(node: Any, name: str, names: dict[str, str]) -> Any:
     return new
 
 
-def _value(value: Any, name: str) -> Any:
+def _value(value: Any, names: dict[str, str]) -> Any:
     import onnx
 
     kind = value.type.tensor_type
-    return onnx.helper.make_tensor_value_info(name, kind.elem_type, [size.dim_value for size in kind.shape.dim])
+    shape = [size.dim_value for size in kind.shape.dim]
+    return onnx.helper.make_tensor_value_info(names[value.name], kind.elem_type, shape)
