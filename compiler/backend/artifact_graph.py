@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from edgecc.artifact import Format
-from edgecc.errors import ArtifactError
+from edgecc.errors import ArtifactError, MissingExtraError
 
 
 @dataclass(frozen=True)
@@ -20,6 +18,14 @@ class Tensor:
     dtype: str
     shape: tuple[int, ...]
     constant: bool
+    quantized: bool = False
+    """Integers that stand for real numbers by a scale and a zero point."""
+    key: str = ""
+    """What tells it from the others: the name, but for TFLite, where names need not be unique."""
+
+    def __post_init__(self) -> None:
+        """Take the name as the key where none is given."""
+        object.__setattr__(self, "key", self.key or self.name)
 
 
 @dataclass(frozen=True)
@@ -30,19 +36,63 @@ class Operator:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     fused_activation: bool = False
+    name: str = ""
+    """Its own, which only ONNX has."""
+    domain: str = ""
+    """Empty for what the format has built in; else `flex`, `custom`, or an ONNX domain."""
+
+    @property
+    def label(self) -> str:
+        """How a message names it: its kind, with its own name or that of its first output."""
+        own = self.name or next((tensor.name for tensor in self.outputs), "")
+        return f"{self.kind} `{own}`" if own else self.kind
+
+
+@dataclass(frozen=True)
+class StoredConstant:
+    """Bytes that the file holds for a constant; several tensors may share them."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    """Of the bytes alone: two constants of other shapes may have the same."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """An artifact's operators, in the order in which they run."""
+    """An artifact's operators, in the order in which they run; those of loops' and branches' bodies come last."""
 
     operators: tuple[Operator, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    body_outputs: tuple[Tensor, ...] = ()
+    """What the bodies of loops and branches give back."""
+    stored: tuple[StoredConstant, ...] = ()
 
     def operator_counts(self) -> dict[str, int]:
         """How often each kind of operator is there, by name."""
         return dict(sorted(Counter(operator.kind for operator in self.operators).items()))
+
+    def producers(self) -> dict[str, Operator]:
+        """The operator that writes a tensor, by the tensor's key."""
+        return {tensor.key: operator for operator in self.operators for tensor in operator.outputs}
+
+    def consumers(self) -> dict[str, list[Operator]]:
+        """The operators that read a tensor, by the tensor's key."""
+        consumers: dict[str, list[Operator]] = {}
+        for operator in self.operators:
+            for tensor in operator.inputs:
+                consumers.setdefault(tensor.key, []).append(operator)
+        return consumers
+
+    def constant_keys(self) -> set[str]:
+        """Tensors that no input can change: constants, and what is computed from nothing else."""
+        keys = {tensor.key for operator in self.operators for tensor in operator.inputs if tensor.constant}
+        keys |= {tensor.key for tensor in self.outputs if tensor.constant}
+        for operator in self.operators:
+            if operator.inputs and all(tensor.key in keys for tensor in operator.inputs):
+                keys |= {tensor.key for tensor in operator.outputs}
+        return keys
 
 
 def read_graph(path: Path, format: Format) -> Graph:
@@ -50,94 +100,15 @@ def read_graph(path: Path, format: Format) -> Graph:
 
     Raises:
         ArtifactError: the file is not a model of that format.
+        MissingExtraError: an ONNX file, and onnx is not installed.
     """
-    readers = {Format.TFLITE: _read_tflite, Format.ONNX: _read_onnx}
+    from edgecc.compiler.backend.onnx_graph import read_onnx
+    from edgecc.compiler.backend.tflite_graph import read_tflite
+
+    readers = {Format.TFLITE: read_tflite, Format.ONNX: read_onnx}
     try:
         return readers[format](path)
+    except MissingExtraError:
+        raise
     except Exception as error:  # the parsers raise whatever a damaged file leads them into
         raise ArtifactError(f"{path}: expected a {format} model; it cannot be parsed: {error}") from error
-
-
-def _read_tflite(path: Path) -> Graph:
-    from ai_edge_litert import schema_py_generated as schema
-
-    content = path.read_bytes()
-    if not schema.Model.ModelBufferHasIdentifier(content, 0):
-        raise ValueError("it does not begin as a TFLite file does")
-    model = schema.ModelT.InitFromPackedBuf(content)
-    tensors = [[_tflite_tensor(tensor, model.buffers) for tensor in graph.tensors] for graph in model.subgraphs]
-    kinds = [_tflite_kind(code) for code in model.operatorCodes]
-    operators = [
-        _tflite_operator(operator, kinds, own)
-        for graph, own in zip(model.subgraphs, tensors, strict=True)
-        for operator in graph.operators
-    ]
-    main = model.subgraphs[0]
-    return Graph(
-        operators=tuple(operators),
-        inputs=tuple(tensors[0][index] for index in main.inputs),
-        outputs=tuple(tensors[0][index] for index in main.outputs),
-    )
-
-
-def _tflite_tensor(tensor: Any, buffers: list[Any]) -> Tensor:
-    shape = () if tensor.shape is None else tuple(map(int, tensor.shape))
-    data = buffers[tensor.buffer].data
-    dtype = _schema_names("TensorType")[tensor.type].lower()
-    return Tensor(tensor.name.decode(), dtype, shape, constant=data is not None and len(data) > 0)
-
-
-def _tflite_operator(operator: Any, kinds: list[str], tensors: list[Tensor]) -> Operator:
-    def named(indices: Any) -> tuple[Tensor, ...]:
-        return tuple(tensors[index] for index in indices if index >= 0)
-
-    fused = bool(getattr(operator.builtinOptions, "fusedActivationFunction", 0))
-    return Operator(kinds[operator.opcodeIndex], named(operator.inputs), named(operator.outputs), fused)
-
-
-def _tflite_kind(code: Any) -> str:
-    # Files from before 2020 hold the code in a field of one byte.
-    return _schema_names("BuiltinOperator")[max(code.builtinCode, code.deprecatedBuiltinCode)]
-
-
-@cache
-def _schema_names(enum: str) -> dict[int, str]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    values = vars(getattr(schema, enum))
-    return {value: name for name, value in values.items() if isinstance(value, int)}
-
-
-def _read_onnx(path: Path) -> Graph:
-    import onnx
-
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
-    graph = model.graph
-    constants = {tensor.name: _onnx_constant(tensor) for tensor in graph.initializer}
-    values = {value.name: _onnx_tensor(value) for value in (*graph.value_info, *graph.input, *graph.output)}
-    tensors = values | constants
-
-    def named(names: Any) -> tuple[Tensor, ...]:
-        return tuple(tensors.get(name, Tensor(name, "", (), constant=False)) for name in names if name)
-
-    return Graph(
-        operators=tuple(Operator(node.op_type, named(node.input), named(node.output)) for node in graph.node),
-        inputs=named(value.name for value in graph.input if value.name not in constants),
-        outputs=named(value.name for value in graph.output),
-    )
-
-
-def _onnx_constant(tensor: Any) -> Tensor:
-    return Tensor(tensor.name, _onnx_dtype(tensor.data_type), tuple(tensor.dims), constant=True)
-
-
-def _onnx_tensor(value: Any) -> Tensor:
-    kind = value.type.tensor_type
-    shape = tuple(size.dim_value if size.HasField("dim_value") else -1 for size in kind.shape.dim)
-    return Tensor(value.name, _onnx_dtype(kind.elem_type), shape, constant=False)
-
-
-def _onnx_dtype(code: int) -> str:
-    import onnx
-
-    return str(onnx.helper.tensor_dtype_to_np_dtype(code).name) if code else ""

@@ -10,6 +10,7 @@ from edgecc.cli.clean import clean
 from edgecc.cli.compile import compile
 from edgecc.cli.gate import gate
 from edgecc.cli.init import init
+from edgecc.cli.lint import lint
 from edgecc.cli.report import report
 from edgecc.cli.run import run
 from edgecc.cli.schema import schema
@@ -38,5 +39,5 @@ def edgecc() -> None:
     """Compile Keras models for edge devices, measure what was built, and stop a release that breaks its budget."""
 
 
-for verb in (init, compile, bench, gate, report, run, targets, schema, clean):
+for verb in (init, compile, lint, bench, gate, report, run, targets, schema, clean):
     edgecc.add_command(verb)
