@@ -14,24 +14,26 @@ from edgecc.artifact import Format, TensorSpec
 from edgecc.errors import ArtifactError
 from edgecc.files import sha256_of_file, writing_to
 from edgecc.quantization import dequantize
+from edgecc.targets.arrays import by_position, read_outputs, write_inputs
 from edgecc.targets.child import run_in_child
 from edgecc.targets.wire import RUNTIME_OF, OutputsTask, RunReply, RunRequest
 
 TIMEOUT_S = 1800.0
 MEMORY_LIMIT_BYTES = 8e9
+INPUTS, OUTPUTS = "inputs.npy", "outputs.npy"
 
 
 @dataclass(frozen=True)
 class HostOutputs:
-    """What an artifact declares, and its first output for every sample: shape (samples, ...), dequantized."""
+    """What an artifact declares, and each of its outputs for every sample: shape (samples, ...), dequantized."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    values: npt.NDArray[np.float32]
+    values: tuple[npt.NDArray[np.float32], ...]
 
 
-def run_outputs(artifact: Path, format: Format, x: npt.NDArray[Any]) -> HostOutputs:
-    """Run the samples `x`, real values of shape (samples, ...), one by one in a child process.
+def run_outputs(artifact: Path, format: Format, inputs: tuple[npt.NDArray[Any], ...]) -> HostOutputs:
+    """Run samples one by one in a child process: one array an input, real values of shape (samples, ...).
 
     Raises:
         ArtifactError: the file is not a model, does not take these samples, or its runtime failed; names the cause.
@@ -40,13 +42,14 @@ def run_outputs(artifact: Path, format: Format, x: npt.NDArray[Any]) -> HostOutp
     with tempfile.TemporaryDirectory(prefix="edgecc-") as name:
         folder = Path(name)
         with writing_to(folder):
-            np.save(folder / "inputs.npy", x, allow_pickle=False)
+            write_inputs(folder / INPUTS, by_position(inputs))
         reply = run_in_child(
             _request(artifact, format, folder), timeout_s=TIMEOUT_S, memory_limit_bytes=MEMORY_LIMIT_BYTES
         )
         _raise_failure(artifact, reply)
-        raw = np.load(folder / "outputs.npy", allow_pickle=False)
-    return HostOutputs(reply.inputs, reply.outputs, dequantize(raw, reply.outputs[0]).astype(np.float32))
+        raw = read_outputs(folder / OUTPUTS)
+    values = (dequantize(*pair).astype(np.float32) for pair in zip(raw, reply.outputs, strict=True))
+    return HostOutputs(reply.inputs, reply.outputs, tuple(values))
 
 
 def _digest(artifact: Path) -> str:
@@ -61,8 +64,8 @@ def _request(artifact: Path, format: Format, folder: Path) -> RunRequest:
         artifact_path=str(artifact),
         artifact_sha256=_digest(artifact),
         runtime=RUNTIME_OF[format],
-        inputs_path=str(folder / "inputs.npy"),
-        outputs_path=str(folder / "outputs.npy"),
+        inputs_path=str(folder / INPUTS),
+        outputs_path=str(folder / OUTPUTS),
         task=OutputsTask(),
     )
 

@@ -14,6 +14,7 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
+import math
 import os
 import platform
 import resource
@@ -21,8 +22,9 @@ import signal
 import statistics
 import sys
 import time
+import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
+from typing import IO, TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 import numpy as np
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Array = npt.NDArray[Any]
+    Column = Tuple[Tuple[int, ...], Iterator[Array]]
     Spec = Dict[str, Any]
     Request = Dict[str, Any]
 
@@ -302,7 +305,7 @@ def _time_one(model: Model, feed: Sequence[Array]) -> float:
 def _feeds(specs: Sequence[Spec], request: Request) -> Iterator[List[Array]]:
     """What to time: samples of the request's file, or one random set of inputs."""
     if request["inputs_path"]:
-        return ([array] for array in _encoded_samples(specs, request)[1])
+        return _encoded_samples(specs, request)[1]
     return iter([_random_feed(specs, request)])
 
 
@@ -337,15 +340,50 @@ def _random(random: np.random.Generator, spec: Spec, shape: Tuple[int, ...]) -> 
     raise Refusal(f"input `{spec['name']}` takes {dtype}, for which edgecc draws no random values: give samples")
 
 
-def _encoded_samples(specs: Sequence[Spec], request: Request) -> Tuple[int, Iterator[Array]]:
-    """How many samples the request's file has, and each at batch 1 in the dtype of the model's one input."""
-    if len(specs) != 1:
-        raise Refusal(f"samples fit a model with one input; this one has {len(specs)}")
-    samples = np.load(request["inputs_path"], mmap_mode="r", allow_pickle=False)
-    if samples.ndim == 0 or len(samples) == 0:
-        raise Refusal(f"expected samples of shape (n, ...); got {samples.shape}")
-    _check_shape(specs[0], (1, *samples.shape[1:]))
-    return len(samples), (encode(samples[index : index + 1], specs[0]) for index in range(len(samples)))
+def _encoded_samples(specs: Sequence[Spec], request: Request) -> Tuple[int, Iterator[List[Array]]]:
+    """How many samples the request's file has, and each as inputs at batch 1 in the dtypes of the model's own."""
+    columns = _in_order(_read_columns(request["inputs_path"]), specs)
+    counts = {shape[0] if shape else 0 for shape, _ in columns}
+    if len(counts) != 1 or 0 in counts:
+        raise Refusal(f"expected samples of shape (n, ...); got {', '.join(str(shape) for shape, _ in columns)}")
+    for spec, (shape, _) in zip(specs, columns):
+        _check_shape(spec, (1, *shape[1:]))
+    samples = zip(*(rows for _, rows in columns))
+    feeds = ([encode(row[np.newaxis], spec) for row, spec in zip(rows, specs)] for rows in samples)
+    return counts.pop(), feeds
+
+
+def _read_columns(path: str) -> Dict[str, Column]:
+    """The samples of each input, by the input's name or position; read when they are needed, not before."""
+    with Path(path).open("rb") as file:
+        is_archive = file.read(2) == b"PK"
+    if not is_archive:
+        samples = np.load(path, mmap_mode="r", allow_pickle=False)
+        return {"0": (samples.shape, iter(samples if samples.ndim else []))}
+    archive = zipfile.ZipFile(path)
+    return {name[: -len(".npy")]: _read_rows(archive.open(name)) for name in archive.namelist()}
+
+
+def _read_rows(file: IO[bytes]) -> Column:
+    """The shape of a `.npy` in C order, and its rows one by one."""
+    version = np.lib.format.read_magic(file)
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, in_fortran_order, dtype = headers[version](file)
+    if in_fortran_order or dtype.hasobject or not shape:
+        raise Refusal(f"expected samples of shape (n, ...) in C order; got {dtype} of shape {shape}")
+    row_bytes = dtype.itemsize * math.prod(shape[1:])
+    return shape, (np.frombuffer(file.read(row_bytes), dtype).reshape(shape[1:]) for _ in range(shape[0]))
+
+
+def _in_order(columns: Dict[str, Column], specs: Sequence[Spec]) -> List[Column]:
+    """One column an input, matched by name, or by position where that is what they are named by."""
+    names = [spec["name"] for spec in specs]
+    for expected in (names, [str(index) for index in range(len(specs))]):
+        if sorted(expected) == sorted(columns):
+            return [columns[name] for name in expected]
+    if list(columns) == ["0"]:
+        raise Refusal(f"samples of one input fit a model with one input; this one has {len(specs)}")
+    raise Refusal(f"expected samples for the inputs {', '.join(names)}; got {', '.join(columns)}")
 
 
 def _check_shape(spec: Spec, shape: Sequence[int]) -> None:
@@ -389,24 +427,34 @@ def _along_dimension(spec: Spec, key: str, rank: int) -> Array:
 
 
 def _write_outputs(model: Model, request: Request) -> None:
-    """Write the first output of every sample, shape (n, ...), in the model's own dtype."""
-    count, samples = _encoded_samples(model.inputs(), request)
-    first = next(samples)
-    model.resize([first.shape])
-    row = _first_output(model, first)
-    rows = np.empty((count, *row.shape), row.dtype)
-    rows[0] = row
-    for index, sample in enumerate(samples, 1):
-        row = _first_output(model, sample)
-        if row.shape != rows.shape[1:]:
-            raise Refusal(f"expected outputs of one shape, {rows.shape[1:]} first; sample {index} gave {row.shape}")
-        rows[index] = row
-    np.save(request["outputs_path"], rows, allow_pickle=False)
+    """Write each output of every sample, shape (n, ...), in the model's own dtype."""
+    count, feeds = _encoded_samples(model.inputs(), request)
+    first = next(feeds)
+    model.resize([array.shape for array in first])
+    rows = _infer_one(model, first)
+    columns = [np.empty((count, *row.shape), row.dtype) for row in rows]
+    _store(columns, 0, rows)
+    for index, feed in enumerate(feeds, 1):
+        _store(columns, index, _infer_one(model, feed))
+    members: Dict[str, Any] = {str(index): column for index, column in enumerate(columns)}
+    with Path(request["outputs_path"]).open("wb") as file:
+        if len(columns) == 1:
+            np.save(file, columns[0], allow_pickle=False)
+        else:
+            np.savez(file, **members)
 
 
-def _first_output(model: Model, sample: Array) -> Array:
-    output = np.asarray(model.infer([sample])[0])
-    return output[0] if output.shape[:1] == (1,) else output
+def _infer_one(model: Model, feed: Sequence[Array]) -> List[Array]:
+    """The model's outputs for one sample, without the batch of 1."""
+    outputs = [np.asarray(output) for output in model.infer(feed)]
+    return [output[0] if output.shape[:1] == (1,) else output for output in outputs]
+
+
+def _store(columns: Sequence[Array], index: int, rows: Sequence[Array]) -> None:
+    for column, row in zip(columns, rows):
+        if row.shape != column.shape[1:]:
+            raise Refusal(f"expected outputs of one shape, {column.shape[1:]} first; sample {index} gave {row.shape}")
+        column[index] = row
 
 
 class _Memory:

@@ -39,11 +39,13 @@ class RunRequest(Record):
     runtime: Runtime
     num_threads: int = 1
     inputs_path: str | None = None
-    """A `.npy` of samples (n, ...) in real values. The runner quantizes them where the model's input is quantized."""
+    """Samples (n, ...) in real values: a `.npy` for one input; for several an `.npz` with a member for each, named as
+    the input or by its position, "0", "1", .... The runner quantizes them where the model's input is quantized."""
     shapes: tuple[tuple[int, ...], ...] = ()
     """Shapes for the model's inputs, where they are open."""
     outputs_path: str | None = None
-    """Where the runner writes raw outputs as `.npy`, shape (n, ...), in the model's own dtype."""
+    """Where the runner writes raw outputs, shape (n, ...), in the model's own dtype: as `.npy` where there is one, as
+    `.npz` with the members "0", "1", ... where there are several."""
     task: LatencyTask | OutputsTask
 
 

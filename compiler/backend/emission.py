@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgecc.artifact import Format
 from edgecc.compiler.backend.artifact_graph import Graph, read_graph
 from edgecc.compiler.backend.checks import unfolded_batch_norms
 from edgecc.compiler.backend.fold import FoldedModel, fold_batch_normalization
-from edgecc.compiler.backend.freeze import freeze
+from edgecc.compiler.backend.freeze import freeze, interface_of
+from edgecc.compiler.backend.unroll import unroll_recurrent
 from edgecc.compiler.frontend.model import read_model
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras
@@ -17,6 +20,8 @@ from edgecc.files import write_atomically
 
 ARTIFACT = "artifact"
 """The name of the emitted file in the stage's output."""
+LAYERS = "layers.json"
+"""Beside it: the path of the Keras layer by the name of each tensor that an operator of the artifact gives."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +34,21 @@ class Source:
 
     @property
     def model(self) -> Any:
-        """The folded Keras model."""
+        """The Keras model as it was converted: folded and unrolled."""
         return self.folded.model
 
 
 def prepare(context: StageContext, *, needed_by: str) -> Source:
-    """Read the stage's Keras model, fold its batch normalization and freeze it.
+    """Read the stage's Keras model, fold its batch normalization, unroll its recurrent layers and freeze it.
 
     Raises:
         ModelError: the model cannot be compiled.
     """
     fresh_keras(context.seed, needed_by=needed_by)
-    folded = fold_batch_normalization(read_model(context))
-    return Source(folded, freeze(folded.model))
+    model = read_model(context)
+    folded = fold_batch_normalization(model)
+    folded = replace(folded, model=unroll_recurrent(folded.model))
+    return Source(folded, freeze(folded.model, interface_of(model)))
 
 
 def write_artifact(context: StageContext, content: bytes, format: Format) -> Graph:
@@ -49,6 +56,11 @@ def write_artifact(context: StageContext, content: bytes, format: Format) -> Gra
     path = context.output_dir / ARTIFACT
     write_atomically(path, content)
     return read_graph(path, format)
+
+
+def write_layers(context: StageContext, layers: Mapping[str, str]) -> None:
+    """Write which Keras layer each tensor of the artifact came from."""
+    write_atomically(context.output_dir / LAYERS, json.dumps(layers, indent=1) + "\n")
 
 
 def describe(source: Source, graph: Graph) -> Metrics:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from edgecc.artifact import ArtifactOutputs, Format
 from edgecc.compiler.backend.freeze import check_interface
+from edgecc.compiler.frontend.layer_graph import call, input_names, output_names
 from edgecc.compiler.frontend.model import read_model
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.errors import ModelError, VerificationError
 from edgecc.files import write_atomically, writing_to
+from edgecc.samples import Array, Arrays, by_name, in_order, match_names, read_arrays, sample_count, take, write_arrays
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,60 +38,126 @@ def reference(context: StageContext) -> Metrics:
     """Run the Keras model on a seeded draw of validation samples, and write both to `reference.npz`.
 
     Options: `model` (the project's `[model]`) and `samples` (how many, or all where there are fewer).
-    The file has `x`, shape (samples, ...), and `outputs`, shape (samples, ...), float32.
+    The file has `x` and `outputs`, each one array (samples, ...) in float32 or several in the model's order
+    (edgecc.samples), and `classes`: whether each output is one of several classes.
 
     Raises:
-        ModelError: the model has several inputs or outputs, or gives values that are not finite.
+        ModelError: the model gives values that are not finite.
     """
     keras = fresh_keras(context.seed, needed_by="verifying artifacts")
     model = read_model(context)
     check_interface(model)
-    x = _draw(context.inputs["data"]["validation.npz"], context.options["samples"], context.seed)
-    batches = [model(x[start : start + _BATCH], training=False) for start in range(0, len(x), _BATCH)]
-    outputs = np.concatenate([keras.ops.convert_to_numpy(batch) for batch in batches]).astype(np.float32)
-    if not np.isfinite(outputs).all():
-        count = _samples_not_finite(outputs)
-        raise ModelError(
-            f"expected finite outputs; the Keras model gives NaN or infinity on {count} of {len(x)} samples"
-        )
+    x, y = _draw(context.inputs["data"]["validation.npz"], context.options["samples"], context.seed)
+    outputs = _outputs(keras, model, x)
+    for name, values in zip(output_names(model), outputs, strict=True):
+        _require_finite(name, values)
+    inputs = in_order(x, input_names(model))
+    classes = [_are_classes(labels) for labels in _labels_of(y, output_names(model))]
     with writing_to(context.output_dir):
-        np.savez(context.output_dir / "reference.npz", x=x, outputs=outputs)
-    if len(x) < FEW_SAMPLES:
-        context.progress.note(f"artifacts are compared with the model on {len(x)} validation samples only")
-    return {"samples": len(x)}
+        write_arrays(
+            context.output_dir / "reference.npz",
+            x=_one_or_several(inputs), outputs=_one_or_several(outputs), classes=np.asarray(classes),
+        )  # fmt: skip
+    if (samples := sample_count(x)) < FEW_SAMPLES:
+        context.progress.note(f"artifacts are compared with the model on {samples} validation samples only")
+    return {"samples": sample_count(x)}
+
+
+def _draw(path: Path, samples: int, seed: int) -> tuple[Arrays, Arrays | None]:
+    arrays = read_arrays(path)
+    count = sample_count(arrays["x"])
+    chosen = np.sort(np.random.default_rng(seed).choice(count, size=min(samples, count), replace=False))
+    return take(arrays["x"], chosen), arrays.get("y")
+
+
+def _outputs(keras: Any, model: Any, x: Arrays) -> list[Floats]:
+    """One array (samples, ...) for each of the model's outputs."""
+    batches = [
+        [
+            keras.ops.convert_to_numpy(output)
+            for output in keras.tree.flatten(call(model, take(x, slice(start, start + _BATCH))))
+        ]
+        for start in range(0, sample_count(x), _BATCH)
+    ]
+    return [np.concatenate(columns).astype(np.float32) for columns in zip(*batches, strict=True)]
+
+
+def _require_finite(name: str, values: Floats) -> None:
+    if not np.isfinite(values).all():
+        raise ModelError(
+            f"expected finite outputs; the Keras model gives NaN or infinity on {_samples_not_finite(values)} of "
+            f"{len(values)} samples (output `{name}`)"
+        )
+
+
+def _labels_of(y: Arrays | None, outputs: Sequence[str]) -> list[Array | None]:
+    """The labels of each output; None where they are not known."""
+    matched = None if y is None else match_names(list(by_name(y)), outputs)
+    return [None] * len(outputs) if y is None or matched is None else [by_name(y)[name] for name in matched]
+
+
+def _are_classes(labels: Array | None) -> bool:
+    """Whether labels name one of several classes: integers, one a sample."""
+    return labels is not None and labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
+
+
+def _one_or_several(arrays: Sequence[Array]) -> Arrays:
+    return arrays[0] if len(arrays) == 1 else list(arrays)
 
 
 def verify(context: StageContext) -> Metrics:
-    """Run the emitted artifact on the reference's samples and refuse it where it disagrees with the Keras model.
+    """Run an artifact on the samples of `reference.npz` and check that it agrees with the Keras model.
 
     Options: `format`, `quantize` (None or "int8"), `min_agreement` (fraction) and `variant` (its name, for messages).
 
-    Where the output is a vector of several classes, the share of samples with the same top-1 class must reach
+    Where an output is a vector of classes, the share of samples with the same top-1 class must reach
     `min_agreement`. A float artifact's largest error must also stay below FLOAT_ERROR_LIMIT of the range of the
-    model's outputs. A quantized artifact without classes is judged by its mean error instead, which may be
-    1 - `min_agreement` of that range.
+    model's output. A quantized output without classes is judged by its mean error instead, which may be
+    1 - `min_agreement` of that range. Every output is judged by itself; of several, the worst figures are returned
+    beside those of each.
 
     Raises:
         VerificationError: the artifact disagrees, or gives values that are not finite or of another shape.
         ArtifactError: the runtime cannot run it.
     """
     options = context.options
-    with np.load(context.inputs["reference"]["reference.npz"]) as arrays:
-        x, expected = arrays["x"], arrays["outputs"]
-    outputs = context.run_artifact(context.inputs["artifact"]["artifact"], Format(options["format"]), x)
-    name = f"{options['variant']} as {options['format']}"
-    _require_comparable(name, outputs.values, expected)
-    metrics = _compare(outputs, expected)
-    _require_close(name, metrics, options)
+    groups = read_arrays(context.inputs["reference"]["reference.npz"])
+    inputs, expected = (tuple(by_name(groups[name]).values()) for name in ("x", "outputs"))
+    ran = context.run_artifact(context.inputs["artifact"]["artifact"], Format(options["format"]), inputs)
+    compared = _compare_outputs(ran, expected, np.asarray(groups["classes"]).tolist(), options)
+    metrics = {
+        **_worst(list(compared.values())),
+        **({"by_output": compared} if len(compared) > 1 else {}),
+        "samples": len(expected[0]),
+        "inputs": [spec.model_dump(mode="json") for spec in ran.inputs],
+        "outputs": [spec.model_dump(mode="json") for spec in ran.outputs],
+    }
     write_atomically(context.output_dir / "verification.json", json.dumps(metrics, indent=1) + "\n")
     return metrics
 
 
-def _draw(path: Path, samples: int, seed: int) -> Floats:
-    with np.load(path) as arrays:
-        x: Floats = arrays["x"].astype(np.float32)
-    chosen = np.random.default_rng(seed).choice(len(x), size=min(samples, len(x)), replace=False)
-    return x[np.sort(chosen)]
+def _compare_outputs(
+    ran: ArtifactOutputs, expected: Sequence[Floats], classes: Sequence[bool], options: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """How far each output is from the model's, by its name; raises where that is too far."""
+    name = f"{options['variant']} as {options['format']}"
+    if len(ran.values) != len(expected):
+        raise VerificationError(f"{name}: expected {len(expected)} outputs, as the Keras model; got {len(ran.values)}")
+    compared = {}
+    for spec, actual, wanted, are_classes in zip(ran.outputs, ran.values, expected, classes, strict=True):
+        title = name if len(expected) == 1 else f"{name}, output `{spec.name}`"
+        _require_comparable(title, actual, wanted)
+        compared[spec.name] = _compare(actual, wanted, are_classes=bool(are_classes))
+        _require_close(title, compared[spec.name] | {"samples": len(wanted)}, options)
+    return compared
+
+
+def _worst(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    agreements = [each["top1_agreement"] for each in compared if each["top1_agreement"] is not None]
+    figures = ("max_abs_error", "mean_abs_error", "output_range")
+    return {"top1_agreement": min(agreements, default=None)} | {
+        name: max(each[name] for each in compared) for name in figures
+    }
 
 
 def _require_comparable(name: str, actual: Floats, expected: Floats) -> None:
@@ -109,16 +177,13 @@ def _samples_not_finite(outputs: Floats) -> int:
     return int((~np.isfinite(outputs)).reshape(len(outputs), -1).any(axis=1).sum())
 
 
-def _compare(outputs: ArtifactOutputs, expected: Floats) -> dict[str, Any]:
-    error = np.abs(outputs.values.astype(np.float64) - expected)
+def _compare(actual: Floats, expected: Floats, *, are_classes: bool) -> dict[str, Any]:
+    error = np.abs(actual.astype(np.float64) - expected)
     return {
-        "top1_agreement": top1_agreement(outputs.values, expected),
+        "top1_agreement": top1_agreement(actual, expected) if are_classes else None,
         "max_abs_error": float(error.max()),
         "mean_abs_error": float(error.mean()),
         "output_range": _range(expected),
-        "samples": len(expected),
-        "inputs": [spec.model_dump(mode="json") for spec in outputs.inputs],
-        "outputs": [spec.model_dump(mode="json") for spec in outputs.outputs],
     }
 
 
@@ -174,5 +239,5 @@ def _hint(options: Mapping[str, Any]) -> str:
         return "the conversion changed the model: leave out layers one by one to find the one that is converted wrongly"
     return (
         "train longer (an undertrained model has many near-ties), give more [data] representative_samples, "
-        "or lower [verify] min_agreement_int8"
+        "or lower [verify] min_agreement_quantized"
     )

@@ -21,11 +21,12 @@ from edgecc.compiler.frontend.samples import (
     read_splits,
     shared_samples,
 )
-from edgecc.compiler.frontend.user_code import load_entry_point
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.errors import DataError, UserCodeError
 from edgecc.files import sha256_of_file
 from edgecc.project import DataSection
+from edgecc.samples import Array, Arrays, by_name, read_arrays, sample_count, take, write_arrays
+from edgecc.user_code import load_entry_point
 
 BUILT_IN = "edgecc"
 _FILES = {"train": "train.npz", "validation": "validation.npz", "test": "evaluation.npz"}
@@ -36,15 +37,19 @@ class DataDescription(Record):
 
     schema_version: Literal[1] = 1
     task: Literal["classification", "other"]
-    input_shape: tuple[int, ...]
-    """Of one sample."""
+    input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]]
+    """Of one sample; of each input by its name where there are several, or by its position: "0", "1", ..."""
+    targets: tuple[str, ...] = ()
+    """The names or positions of what several outputs are trained on; empty where `y` is one array."""
     classes: int | None
     labels: tuple[str, ...] | None
     """The classes' names, in order, where the loader gives them."""
 
 
 def prepare(context: StageContext) -> Metrics:
-    """Run the loader, check what it gives, and write it as `.npz` files of `x` in float32 and `y`.
+    """Run the loader, check what it gives, and write it as `.npz` files of `x` in float32 and `y` (edgecc.samples).
+
+    The test set has a member `task` beside them where its labels are not classes.
 
     Raises:
         UserCodeError: the loader is missing or raised.
@@ -59,15 +64,13 @@ def prepare(context: StageContext) -> Metrics:
     representative = _representative(loaded, splits["train"], digests, section, context.seed)
 
     for name, split in splits.items():
-        # numpy stamps every member with 1980-01-01, so equal arrays give equal bytes.
-        y = split.y if classes is None else split.y.astype(np.int64)
-        np.savez(context.output_dir / _FILES[name], x=split.x, y=y)
-    np.savez(context.output_dir / "representative.npz", x=representative)
+        write_arrays(context.output_dir / _FILES[name], **_groups(split, classes))
+    write_arrays(context.output_dir / "representative.npz", x=representative)
     description = _describe(splits["train"], classes, loaded.get("labels"))
     (context.output_dir / "data.json").write_text(description.model_dump_json(indent=1) + "\n")
     return {
         "splits": {name: _summary(split, classes, context.output_dir / _FILES[name]) for name, split in splits.items()},
-        "representative_samples": len(representative),
+        "representative_samples": sample_count(representative),
         "classes": classes,
         "overlap": overlap,
         "converted": _tell_conversions(context, splits),
@@ -99,10 +102,10 @@ def read_description(path: Path) -> DataDescription:
     return DataDescription.model_validate_json(path.read_bytes())
 
 
-def read_samples(path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+def read_samples(path: Path) -> tuple[Arrays, Arrays]:
     """Read the `x` and `y` of one split."""
-    with np.load(path) as arrays:
-        return arrays["x"], arrays["y"]
+    groups = read_arrays(path)
+    return groups["x"], groups["y"]
 
 
 def _built_in(name: str) -> Callable[[], Mapping[str, Any]]:
@@ -115,9 +118,19 @@ def _built_in(name: str) -> Callable[[], Mapping[str, Any]]:
     return LOADERS[name]
 
 
+def _groups(split: Split, classes: int | None) -> dict[str, Arrays]:
+    if classes is not None:
+        return {"x": split.x, "y": _labels(split).astype(np.int64)}
+    # Whoever scores it must not take other integers for classes.
+    mark: dict[str, Arrays] = {"task": np.asarray("other")} if split.name == "test" else {}
+    return {"x": split.x, "y": split.y, **mark}
+
+
 def _count_classes(splits: Mapping[str, Split], labels: Any) -> int | None:
     """How many classes there are, or None where the labels are not classes."""
     y = splits["train"].y
+    if not isinstance(y, np.ndarray):
+        return None
     if y.ndim == 2 and _is_one_hot(y):
         raise DataError(f"train: expected integer classes; got one-hot labels {y.shape}", hint="y.argmax(axis=1)")
     if not np.issubdtype(y.dtype, np.integer):
@@ -142,14 +155,21 @@ def _count_classes(splits: Mapping[str, Split], labels: Any) -> int | None:
     return classes
 
 
-def _is_one_hot(y: npt.NDArray[Any]) -> bool:
+def _is_one_hot(y: Array) -> bool:
     return y.shape[1] > 1 and bool(np.isin(y, (0, 1)).all()) and bool((y.sum(axis=1) == 1).all())
 
 
+def _labels(split: Split) -> Array:
+    if not isinstance(split.y, np.ndarray) or split.y.ndim != 1:
+        raise DataError(f"{split.name}: expected y of shape () a sample, the classes, as in train; got other labels")
+    return split.y
+
+
 def _check_classes(split: Split, classes: int, *, named: bool) -> None:
-    if not np.issubdtype(split.y.dtype, np.integer):
-        raise DataError(f"{split.name}: expected integer classes in y, as in train; got dtype {split.y.dtype}")
-    strange = np.unique(split.y[(split.y < 0) | (split.y >= classes)])
+    y = _labels(split)
+    if not np.issubdtype(y.dtype, np.integer):
+        raise DataError(f"{split.name}: expected integer classes in y, as in train; got dtype {y.dtype}")
+    strange = np.unique(y[(y < 0) | (y >= classes)])
     if len(strange):
         why = "the loader names that many labels" if named else "that is what the training set has"
         raise DataError(f"{split.name}: expected classes 0 to {classes - 1} ({why}); got {_listed(strange.tolist())}")
@@ -177,16 +197,16 @@ def _representative(
     digests: Mapping[str, list[bytes]],
     section: DataSection,
     seed: int,
-) -> npt.NDArray[np.float32]:
+) -> Arrays:
     own = read_representative(loaded, like=train)
     in_test = set(digests["test"])
     if own is None:
         candidates = [index for index, digest in enumerate(digests["train"]) if digest not in in_test]
-        return train.x[_draw(candidates, section.representative_samples, seed)]
+        return take(train.x, _draw(candidates, section.representative_samples, seed))
     shared = sum(digest in in_test for digest in fingerprints(own))
     if shared and not section.allow_overlap:
         raise DataError(
-            f"representative: {shared} of {len(own)} samples are in the test set too",
+            f"representative: {shared} of {sample_count(own)} samples are in the test set too",
             hint="calibrate on training samples, or set `allow_overlap = true` under [data]",
         )
     return own
@@ -204,9 +224,11 @@ def _draw(candidates: list[int], wanted: int, seed: int) -> npt.NDArray[np.int64
 
 
 def _describe(train: Split, classes: int | None, labels: Any) -> DataDescription:
+    shapes = {name: array.shape[1:] for name, array in by_name(train.x).items()}
     return DataDescription(
         task="other" if classes is None else "classification",
-        input_shape=train.x.shape[1:],
+        input_shape=train.x.shape[1:] if isinstance(train.x, np.ndarray) else shapes,
+        targets=() if isinstance(train.y, np.ndarray) else tuple(by_name(train.y)),
         classes=classes,
         labels=None if labels is None else tuple(str(label) for label in labels),
     )
@@ -214,7 +236,7 @@ def _describe(train: Split, classes: int | None, labels: Any) -> DataDescription
 
 def _summary(split: Split, classes: int | None, file: Path) -> dict[str, Any]:
     """What the manifest keeps of a split."""
-    counts = None if classes is None else np.bincount(split.y, minlength=classes).tolist()
+    counts = None if classes is None else np.bincount(_labels(split), minlength=classes).tolist()
     return {"samples": len(split), "sha256": sha256_of_file(file), "samples_by_class": counts}
 
 

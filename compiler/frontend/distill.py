@@ -49,7 +49,7 @@ def teach(context: StageContext) -> Metrics:
     teacher = read_model(context)
     classes = data.description.task == "classification"
     views = context.options["views"]
-    answers = {}
+    answers: dict[str, Any] = {}
     with context.progress.task("teach", total=views) as task:
         for index in range(views):
             x = _view(context, data.x, context.options["augment"], index)

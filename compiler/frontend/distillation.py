@@ -36,7 +36,7 @@ def answers_of(keras: Any, teacher: Any, x: Any, *, classes: bool) -> list[npt.N
         One array for each of the teacher's outputs.
     """
     outputs = teacher.predict(x, batch_size=BATCH_SIZE, verbose=0)
-    outputs = outputs if isinstance(outputs, list) else [outputs]
+    outputs = keras.tree.flatten(outputs)
     if classes:
         activation = output_activation(teacher)
         outputs = [keras.ops.convert_to_numpy(_logits(keras, output, activation)) for output in outputs]
@@ -81,7 +81,7 @@ def taught(keras: Any, student: Any, lesson: Lesson, metrics: list[Any]) -> Any:
 
 def _distance(keras: Any, answers: list[Any], outputs: Any, lesson: Lesson, activation: str | None) -> Any:
     """Mean over the samples, summed over the model's outputs."""
-    outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+    outputs = keras.tree.flatten(outputs)
     distances = [
         _divergence(keras, answer, _logits(keras, output, activation), lesson.temperature)
         if lesson.classes

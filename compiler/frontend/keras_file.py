@@ -1,4 +1,4 @@
-"""Reading and writing `.keras` files: errors in one sentence, no foreign code, and equal bytes for equal models."""
+"""Reading and writing model files: errors in one sentence, no foreign code, and equal bytes for equal models."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgecc.compiler.frontend.user_code import import_module
+from edgecc.compiler.frontend.h5_file import SUFFIXES as H5_SUFFIXES
+from edgecc.compiler.frontend.h5_file import carries_code, load_h5, read_h5_config
 from edgecc.errors import ModelError
+from edgecc.user_code import import_module
 
 _NO_DATE = "1980-01-01@00:00:00"
 _CUSTOM_HINT = "put the module in which the class was when the model was saved into the project's folder"
 _LOADING_HINT = 'save it with `model.save("model.keras")` of Keras 3'
+_H5_HINT = (
+    "an .h5 file does not say where classes and functions of your own are: load it in Python, and save it with "
+    '`model.save("model.keras")` of Keras 3'
+)
 
 
 def read_keras_file(
@@ -24,18 +30,18 @@ def read_keras_file(
 
     Args:
         keras: the Keras module of `fresh_keras`.
-        path: the `.keras` file.
+        path: a `.keras` file, or an `.h5` file of Keras 2 or 3.
         project_dir: where the modules of custom layers are.
         allow_code: run the Python code that the file carries (Lambda layers).
         builder_module: where functions of the user's own (activations) are registered; the file does not say.
 
     Raises:
-        ModelError: no such file, not a `.keras` file, damaged, with Python code inside, or with a custom layer
-            that no module of the project defines.
+        ModelError: no such file, not a model file, damaged, with Python code inside, or with a custom layer that no
+            module of the project defines.
         UserCodeError: such a module raised when it was imported.
     """
     config = _read_config(path)
-    if not allow_code and any(node.get("class_name") == "__lambda__" for node in _nodes(config)):
+    if not allow_code and any(carries_code(node) for node in _nodes(config)):
         raise ModelError(
             f"{path}: the model carries Python code in a Lambda layer, which loading it would run",
             hint="if you trust the file, set `allow_code = true` under [model]; a layer class of your own is better",
@@ -43,15 +49,19 @@ def read_keras_file(
     if builder_module is not None and _has_registered_functions(config):
         import_module(builder_module, project_dir, needed_by=str(path))
     custom_objects = dict(_custom_objects(config, project_dir))
+    options = {"custom_objects": custom_objects, "compile": False, "safe_mode": not allow_code}
     try:
-        return keras.saving.load_model(path, custom_objects=custom_objects, compile=False, safe_mode=not allow_code)
+        if path.suffix in H5_SUFFIXES:
+            return load_h5(keras, path, config, **options)
+        return keras.saving.load_model(path, **options)
     except Exception as error:  # Keras raises whatever a config or an HDF5 file leads it to
         missing = _missing_classes(config, custom_objects)
         if missing:
             raise ModelError(
                 f"{path}: no module of the project defines {', '.join(missing)}", hint=_CUSTOM_HINT
             ) from error
-        raise ModelError(f"{path}: Keras cannot load it: {cause_in_words(error)}", hint=_LOADING_HINT) from error
+        hint = _H5_HINT if path.suffix in H5_SUFFIXES else _LOADING_HINT
+        raise ModelError(f"{path}: Keras cannot load it: {cause_in_words(error)}", hint=hint) from error
 
 
 def write_keras_file(model: Any, path: Path) -> None:
@@ -90,6 +100,8 @@ def _replace_addresses(config: Any) -> None:
 def _read_config(path: Path) -> Any:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
+    if path.suffix in H5_SUFFIXES:
+        return read_h5_config(path)
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -132,7 +144,8 @@ def _missing_classes(config: Any, custom_objects: Mapping[str, Any]) -> list[str
     """What is neither Keras's own nor was found in the project, as `module.name`."""
     foreign = [
         node for node in _nodes(config)
-        if isinstance(node.get("module"), str) and node["module"].split(".")[0] not in {"keras", "builtins"}
+        if isinstance(node.get("module"), str) and isinstance(node.get("class_name"), str)
+        and node["module"].split(".")[0] not in {"keras", "builtins"}
     ]  # fmt: skip
     missing = [node for node in foreign if (node.get("registered_name") or node["class_name"]) not in custom_objects]
     return sorted({f"{node['module']}.{node['class_name']}" for node in missing})

@@ -1,4 +1,4 @@
-"""Questions about a model's layers: what computes its output, and which activation follows a layer."""
+"""Questions about a model's layers: its inputs and outputs, what computes them, which activation follows a layer."""
 
 from __future__ import annotations
 
@@ -17,15 +17,40 @@ _ACTIVATIONS = frozenset(
 )  # fmt: skip
 
 
-def output_operation(model: Any) -> Any:
-    """The layer or operation that computes the model's output, inside nested models too."""
-    operation = model.outputs[0]._keras_history.operation
-    return output_operation(operation) if _is_model(operation) else operation
+def input_names(model: Any) -> list[str]:
+    """The names of the model's inputs, in the order of `model.inputs`."""
+    return [tensor._keras_history.operation.name for tensor in model.inputs]
+
+
+def output_names(model: Any) -> list[str]:
+    """The names of the model's outputs, in the order of `model.outputs`: its own for a dict, else the last layers'."""
+    if isinstance(struct := getattr(model, "_outputs_struct", None), dict):
+        import keras
+
+        return [str(path[0]) for path, _ in keras.tree.flatten_with_path(struct)]
+    return [tensor._keras_history.operation.name for tensor in model.outputs]
+
+
+def call(model: Any, samples: Any) -> Any:
+    """The model's outputs, as Keras gives them, for samples as it takes them: an array, a list or a dict of them."""
+    import keras
+
+    # Keras takes tensors for models that were made with a list of one input, but warns of arrays.
+    return model(keras.tree.map_structure(keras.ops.convert_to_tensor, samples), training=False)
+
+
+def output_operations(model: Any) -> list[Any]:
+    """The layers or operations that compute the model's outputs, inside nested models too."""
+    found = [tensor._keras_history for tensor in model.outputs]
+    return [
+        output_operations(each.operation)[each.tensor_index] if _is_model(each.operation) else each.operation
+        for each in found
+    ]
 
 
 def output_activation(model: Any) -> str | None:
-    """The activation that the model's output goes through: "softmax" and "sigmoid" give probabilities."""
-    return activation_name(output_operation(model))
+    """The activation that the model's first output goes through: "softmax" and "sigmoid" give probabilities."""
+    return activation_name(output_operations(model)[0])
 
 
 def activation_name(operation: Any) -> str | None:

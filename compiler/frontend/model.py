@@ -1,4 +1,4 @@
-"""From a builder or a `.keras` file to a model that the rest of edgecc can work with."""
+"""From a builder or a model file to a model that the rest of edgecc can work with."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgecc.compiler.frontend.data import DataDescription, read_description
+from edgecc.compiler.frontend.fit import check_fit, check_targets
 from edgecc.compiler.frontend.keras_file import read_keras_file, write_keras_file
-from edgecc.compiler.frontend.layer_graph import models_within, output_activation
+from edgecc.compiler.frontend.layer_graph import input_names, models_within, output_activation
 from edgecc.compiler.frontend.precision import as_float32
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.errors import MissingExtraError, ModelError
 from edgecc.files import sha256_of_file
 from edgecc.project import ModelSection
+from edgecc.samples import Array, Arrays
 
 _UNBUILT_HINT = "begin a Sequential model with keras.Input(shape=...)"
 _SUBCLASS_HINT = "write it as keras.Sequential or as a functional model: keras.Model(inputs, outputs)"
 
 
 def load(context: StageContext) -> Metrics:
-    """The load stage: read a trained `.keras` file and write it as float32 `model.keras`.
+    """The load stage: read a trained `.keras` or `.h5` file and write it as float32 `model.keras`.
 
     Raises:
         ModelError: the file cannot be used; names why.
@@ -36,7 +37,7 @@ def load(context: StageContext) -> Metrics:
     if sha256_of_file(path) != context.options["sha256"]:
         raise ModelError(f"{path}: the file changed while it was being compiled", hint="run it again")
     check_model(keras, model, str(section.path))
-    _check_fit(model, read_description(context.inputs["data"]["data.json"]), str(section.path))
+    check_fit(model, read_description(context.inputs["data"]["data.json"]), str(section.path))
     policies = sorted({layer.dtype_policy.name for layer in model._flatten_layers()})
     rebuilt = as_float32(keras, model, _made_up_samples(model, context.seed))
     write_keras_file(rebuilt, context.output_dir / "model.keras")
@@ -134,14 +135,15 @@ def build_model(keras: Any, builder: Callable[..., Any], hp: Any, section: Model
     check_model(keras, model, name)
     if not section.allow_code:
         _refuse_lambdas(keras, model, name)
-    _check_fit(model, data, name)
+    check_fit(model, data, name)
+    check_targets(model, data, name)
     if not model.trainable_weights:
         raise ModelError(f"{name}: expected a model with weights to train; `{model.name}` has none")
     return model
 
 
 def check_model(keras: Any, model: Any, source: str) -> None:
-    """Check that this is one built Functional or Sequential model of one input and one output.
+    """Check that this is one built Functional or Sequential model.
 
     Raises:
         ModelError: it is not; `source` says where it came from.
@@ -160,38 +162,65 @@ def check_model(keras: Any, model: Any, source: str) -> None:
         raise ModelError(
             f"{source}: expected a built model; `{model.name}` does not know its input", hint=_UNBUILT_HINT
         )
-    for kind, tensors in (("input", model.inputs), ("output", model.outputs)):
-        if len(tensors) != 1:
-            raise ModelError(f"{source}: expected a model with one {kind}; `{model.name}` has {len(tensors)}")
+    for kind in ("inputs", "outputs"):
+        struct = getattr(model, f"_{kind}_struct", None)
+        if any(isinstance(part, list | tuple | dict) for part in _parts(struct)):
+            raise ModelError(
+                f"{source}: expected {kind} in one list or dict; those of `{model.name}` are nested",
+                hint=f"keras.Model takes a flat list or dict of {kind}",
+            )
+
+
+def _parts(struct: Any) -> list[Any]:
+    if isinstance(struct, dict):
+        return list(struct.values())
+    return list(struct) if isinstance(struct, list | tuple) else []
 
 
 def compile_for_training(keras: Any, model: Any, data: DataDescription) -> None:
     """Give the model what it trains with, in place.
 
-    A model that its builder compiled keeps its loss and optimizer. Another one gets Adam and the sparse
+    A model that its builder compiled keeps its loss, optimizer and metrics. Another one gets Adam and the sparse
     categorical cross-entropy, of logits unless it ends in a softmax; one with a single output, which ends in a
     sigmoid, the binary cross-entropy. A classifier also gets the metric `accuracy`.
 
     Raises:
         ModelError: the task is not classification and the builder did not compile the model.
     """
-    metrics = []
-    is_binary = tuple(model.outputs[0].shape[1:]) == (1,)
-    if data.task == "classification":
-        kind = keras.metrics.BinaryAccuracy if is_binary else keras.metrics.SparseCategoricalAccuracy
-        metrics = [kind(name="accuracy")]
-    if model.compiled:
-        model.compile(optimizer=model.optimizer, loss=model.loss, metrics=metrics)
+    metrics = accuracy_metrics(keras, model, data)
+    if model.compiled and metrics:
+        _add_metrics(keras, model, metrics)
     elif data.task == "classification":
         from_logits = output_activation(model) != "softmax"
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
-        loss = keras.losses.BinaryCrossentropy() if is_binary else cross_entropy
+        loss = keras.losses.BinaryCrossentropy() if _has_one_output(model) else cross_entropy
         model.compile(optimizer=keras.optimizers.Adam(), loss=loss, metrics=metrics)
-    else:
+    elif not model.compiled:
         raise ModelError(
             "expected a compiled model: the labels are not classes, so there is no loss to choose for it",
             hint="call `model.compile(optimizer=..., loss=...)` in the builder, or give integer classes",
         )
+
+
+def _add_metrics(keras: Any, model: Any, metrics: list[Any]) -> None:
+    """Compile a classifier again as its builder did, with these metrics in place of its own `accuracy`."""
+    own = getattr(model._compile_metrics, "_user_metrics", None)
+    kept = [each for each in keras.tree.flatten(own or []) if getattr(each, "name", each) not in ("accuracy", "acc")]
+    model.compile(
+        optimizer=model.optimizer, loss=model.loss, metrics=[*kept, *metrics], run_eagerly=model.run_eagerly,
+    )  # fmt: skip
+
+
+def accuracy_metrics(keras: Any, model: Any, data: DataDescription) -> list[Any]:
+    """The metric `accuracy` of a classifier; nothing for another task."""
+    if data.task != "classification":
+        return []
+    kind = keras.metrics.BinaryAccuracy if _has_one_output(model) else keras.metrics.SparseCategoricalAccuracy
+    return [kind(name="accuracy")]
+
+
+def _has_one_output(model: Any) -> bool:
+    return tuple(model.outputs[0].shape[1:]) == (1,)
 
 
 def _refuse_lambdas(keras: Any, model: Any, source: str) -> None:
@@ -203,25 +232,16 @@ def _refuse_lambdas(keras: Any, model: Any, source: str) -> None:
             )
 
 
-def _check_fit(model: Any, data: DataDescription, source: str) -> None:
-    shape = tuple(model.inputs[0].shape[1:])
-    fits = len(shape) == len(data.input_shape) and all(
-        own in (None, given) for own, given in zip(shape, data.input_shape, strict=True)
-    )
-    if not fits:
-        raise ModelError(f"{source}: the model takes samples of shape {shape}; the data have {data.input_shape}")
-    outputs = tuple(model.outputs[0].shape[1:])
-    is_binary = data.classes == 2 and outputs == (1,) and output_activation(model) == "sigmoid"
-    if data.task == "classification" and outputs != (data.classes,) and not is_binary:
-        raise ModelError(
-            f"{source}: expected outputs of shape ({data.classes},), one a class; the model gives {outputs}",
-            hint="two classes: two outputs, or one that ends in a sigmoid" if data.classes == 2 else None,
-        )
+def _made_up_samples(model: Any, seed: int) -> Arrays:
+    generator = np.random.default_rng(seed)
+    # A file's inputs have the names of their layers.
+    made = {name: _made_up(each, generator) for name, each in zip(input_names(model), model.inputs, strict=True)}
+    takes_one = len(made) == 1 and not isinstance(getattr(model, "_inputs_struct", None), dict)
+    return next(iter(made.values())) if takes_one else made
 
 
-def _made_up_samples(model: Any, seed: int) -> npt.NDArray[Any]:
-    tensor = model.inputs[0]
+def _made_up(tensor: Any, generator: np.random.Generator) -> Array:
     shape = (16, *(8 if size is None else size for size in tensor.shape[1:]))
     if "int" in tensor.dtype:
         return np.zeros(shape, tensor.dtype)
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return generator.normal(size=shape).astype(np.float32)

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecc.compiler.frontend.keras_file import cause_in_words
-from edgecc.compiler.frontend.layer_graph import output_operation
+from edgecc.compiler.frontend.layer_graph import call, output_operations
 from edgecc.errors import EdgeccError, ModelError
+from edgecc.samples import Arrays, sample_count
 
 _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 """The distance from 1 to the next number of each type."""
@@ -49,17 +50,17 @@ def dtype_policy(keras: Any, policy: str) -> Iterator[None]:
 
 
 def compute_outputs_in_float32(model: Any) -> None:
-    """Let the layer that computes the output do so in float32: float16 is too coarse for a loss."""
-    operation = output_operation(model)
-    if hasattr(operation, "dtype_policy"):
-        operation.dtype_policy = "float32"
+    """Let the layers that compute the outputs do so in float32: float16 is too coarse for a loss."""
+    for operation in output_operations(model):
+        if hasattr(operation, "dtype_policy"):
+            operation.dtype_policy = "float32"
 
 
-def as_float32(keras: Any, model: Any, samples: npt.NDArray[Any]) -> Any:
+def as_float32(keras: Any, model: Any, samples: Arrays) -> Any:
     """Rebuild a model layer by layer under the float32 policy, with the same weights, uncompiled.
 
-    Both are run on `samples` (samples, ...). They are one function up to the roundings of the coarsest type that
-    `model` computes in, so their outputs may differ, in the L2 norm over all samples relative to the float32
+    Both are run on `samples`, as the model takes them. They are one function up to the roundings of the coarsest type
+    that `model` computes in, so their outputs may differ, in the L2 norm over all samples relative to the float32
     outputs, by 16 times that type's machine epsilon: 1.6 % for float16, 12.5 % for bfloat16, 0.0002 % for float32.
     A wrong rebuild differs by about 100 %.
 
@@ -116,15 +117,22 @@ def _replaced_name(dtype: Any) -> Any:
     return _config_in_float32(dtype)
 
 
-def _check_same_function(model: Any, rebuilt: Any, samples: npt.NDArray[Any]) -> None:
-    expected = np.asarray(rebuilt(samples, training=False), dtype=np.float64)
-    given = np.asarray(model(samples, training=False), dtype=np.float64)
+def _check_same_function(model: Any, rebuilt: Any, samples: Arrays) -> None:
+    expected, given = (_outputs(each, samples) for each in (rebuilt, model))
     coarsest = max((layer.compute_dtype for layer in model._flatten_layers()), key=lambda name: _EPSILON.get(name, 0))
     tolerance = 16 * _EPSILON[coarsest]
     difference = np.linalg.norm(given - expected) / max(float(np.linalg.norm(expected)), 1e-30)
     if not difference <= tolerance:
         raise ModelError(
             f"{model.name} in float32 does not compute what it computes in {coarsest}: expected outputs within "
-            f"{tolerance:.2g} of each other on {len(samples)} samples; they are {difference:.2g} apart",
+            f"{tolerance:.2g} of each other on {sample_count(samples)} samples; they are {difference:.2g} apart",
             hint='the model may overflow in half precision: train it with `precision = "float32"`',
         )
+
+
+def _outputs(model: Any, samples: Arrays) -> npt.NDArray[np.float64]:
+    """All outputs for all samples in one vector."""
+    import keras
+
+    outputs = keras.tree.flatten(call(model, samples))
+    return np.concatenate([np.asarray(output, dtype=np.float64).ravel() for output in outputs])

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgecc.compiler.frontend.data import DataDescription, read_description, read_samples
 from edgecc.compiler.frontend.initialization import initialize
@@ -25,14 +24,16 @@ from edgecc.compiler.frontend.precision import (
     dtype_policy,
     resolve_precision,
 )
-from edgecc.compiler.frontend.user_code import load_entry_point
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.errors import EdgeccError, MissingExtraError, ModelError
 from edgecc.progress import Task
 from edgecc.project import ModelSection, TrainSection
+from edgecc.samples import Arrays, take
+from edgecc.user_code import load_entry_point
 
-_COMPARED_SAMPLES = 64
+COMPARED_SAMPLES = 64
+"""Validation samples on which a model rebuilt in float32 must answer as it did."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class TrainingData:
     """What a model is trained and validated on."""
 
     description: DataDescription
-    x: npt.NDArray[np.float32]
-    y: npt.NDArray[Any]
-    validation_x: npt.NDArray[np.float32]
-    validation_y: npt.NDArray[Any]
+    x: Arrays
+    y: Any
+    """Arrays, or what a loss of edgecc's own takes."""
+    validation_x: Arrays
+    validation_y: Arrays
 
 
 def train(context: StageContext) -> Metrics:
@@ -66,16 +68,16 @@ def train(context: StageContext) -> Metrics:
     model = prepare_model(keras, builder, hp, section, settings, precision, data, context.seed)
     check_names(section.hp, hp, str(section.builder))
     with context.progress.task("train", total=settings.epochs) as task:
-        callbacks = [_reporter(keras, task), *_optional_callbacks(keras, settings, context.log_dir)]
+        callbacks = [epoch_reporter(keras, task), *_optional_callbacks(keras, settings, context.log_dir)]
         history = fit(keras, model, data, settings, epochs=settings.epochs, callbacks=callbacks)
     steps = int(model.optimizer.iterations)
-    final = as_float32(keras, model, data.validation_x[:_COMPARED_SAMPLES])
+    final = as_float32(keras, model, take(data.validation_x, slice(COMPARED_SAMPLES)))
     write_keras_file(final, context.output_dir / "model.keras")
     (context.output_dir / "history.json").write_text(json.dumps(history, indent=1, sort_keys=True) + "\n")
     return {
         "epochs": len(history["loss"]),
         "steps": steps,
-        "validation_accuracy": _accuracy(final, data),
+        "validation_accuracy": validation_accuracy(final, data),
         "parameters": final.count_params(),
         "policy": precision.policy,
         "policy_reason": precision.reason,
@@ -121,9 +123,16 @@ def prepare_model(
 
 
 def fit(
-    keras: Any, model: Any, data: TrainingData, settings: TrainSection, *, epochs: int, callbacks: list[Any]
+    keras: Any,
+    model: Any,
+    data: TrainingData,
+    settings: TrainSection,
+    *,
+    epochs: int,
+    callbacks: list[Any],
+    batches: Any = None,
 ) -> dict[str, list[float]]:
-    """Train, and give each epoch's losses and metrics.
+    """Train on the training samples, or on `batches` of them, and give each epoch's losses and metrics.
 
     Raises:
         ModelError: the loss became NaN or infinite, or Keras cannot train this model on these data.
@@ -131,8 +140,9 @@ def fit(
     own = [_stop_if_not_finite(keras), *learning_rate_callbacks(keras, model, settings.learning_rate, epochs)]
     try:
         history = model.fit(
-            data.x, data.y, validation_data=(data.validation_x, data.validation_y),
-            batch_size=settings.batch_size, epochs=epochs, verbose=0, callbacks=[*own, *callbacks],
+            **({"x": data.x, "y": data.y, "batch_size": settings.batch_size} if batches is None else {"x": batches}),
+            validation_data=(data.validation_x, data.validation_y),
+            epochs=epochs, verbose=0, callbacks=[*own, *callbacks],
         )  # fmt: skip
     except EdgeccError:
         raise
@@ -167,7 +177,9 @@ def _need_tensorboard() -> None:
         raise MissingExtraError(needed_by="`tensorboard = true`", library="TensorBoard", extra="tensorboard") from error
 
 
-def _reporter(keras: Any, task: Task) -> Any:
+def epoch_reporter(keras: Any, task: Task) -> Any:
+    """A callback that shows each epoch's loss and advances the task."""
+
     def report(_epoch: int, logs: Any) -> None:
         shown = [name for name in ("loss", "val_accuracy") if name in logs]
         task.describe(", ".join(f"{name} {logs[name]:.4f}" for name in shown))
@@ -188,7 +200,8 @@ def _stop_if_not_finite(keras: Any) -> Any:
     return keras.callbacks.LambdaCallback(on_epoch_end=check)
 
 
-def _accuracy(model: Any, data: TrainingData) -> float | None:
+def validation_accuracy(model: Any, data: TrainingData) -> float | None:
+    """Share of the validation samples whose class the model tells; None for another task."""
     if data.description.task != "classification":
         return None
     outputs = model.predict(data.validation_x, verbose=0)

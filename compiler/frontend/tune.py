@@ -23,13 +23,13 @@ from edgecc.artifact import Record
 from edgecc.compiler.frontend.model import Pinned, check_names
 from edgecc.compiler.frontend.precision import Precision, resolve_precision
 from edgecc.compiler.frontend.train import TrainingData, fit, prepare_model, read_training_data
-from edgecc.compiler.frontend.user_code import load_entry_point
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.errors import EdgeccError, MissingExtraError, ModelError
 from edgecc.files import write_atomically
 from edgecc.progress import Task
 from edgecc.project import ModelSection, TrainSection, TuneSection
+from edgecc.user_code import load_entry_point
 
 _OWN_KEYS = "tuner/"
 """Hyperband notes its rounds among the hyperparameters, under this prefix."""

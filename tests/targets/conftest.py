@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgecc.targets.arrays import write_inputs
 from edgecc.targets.wire import LatencyTask, OutputsTask, RunRequest, Runtime
 
 DATA = Path(__file__).parents[1] / "data"
@@ -73,6 +74,21 @@ def linear(make_onnx: MakeOnnx) -> Linear:
 
 
 @pytest.fixture
+def mixer(make_onnx: MakeOnnx) -> Path:
+    """`total = left + right`, shape (batch, 2), and `product = sum(left * right)`, shape (batch, 1)."""
+    return make_onnx(
+        [
+            helper.make_node("Add", ["left", "right"], ["total"]),
+            helper.make_node("Mul", ["left", "right"], ["product_of_each"]),
+            helper.make_node("ReduceSum", ["product_of_each", "axes"], ["product"]),
+        ],
+        {"right": (TensorProto.FLOAT, ["batch", 2]), "left": (TensorProto.FLOAT, ["batch", 2])},
+        {"total": (TensorProto.FLOAT, ["batch", 2]), "product": (TensorProto.FLOAT, ["batch", 1])},
+        {"axes": np.array([1])},
+    )
+
+
+@pytest.fixture
 def images() -> npt.NDArray[np.float32]:
     """Shape (20, 8, 8, 1), in [0, 1): what the CNN in tests/data takes."""
     return np.random.default_rng(7).random((20, 8, 8, 1), dtype=np.float32)
@@ -101,11 +117,11 @@ def cnn_answers(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 @pytest.fixture
 def make_request(tmp_path: Path) -> MakeRequest:
-    """A request for a file, with its true sha256; `inputs` is an array to write to `inputs_path`."""
+    """A request for a file, with its true sha256; `inputs` is an array, or several by name, for `inputs_path`."""
 
     def make(artifact: Path, task: LatencyTask | OutputsTask, **changes: Any) -> RunRequest:
         if (inputs := changes.pop("inputs", None)) is not None:
-            np.save(tmp_path / "inputs.npy", inputs)
+            write_inputs(tmp_path / "inputs.npy", inputs if isinstance(inputs, dict) else {"": inputs})
             changes["inputs_path"] = str(tmp_path / "inputs.npy")
         runtime: Runtime = "onnxruntime" if artifact.suffix == ".onnx" else "litert"
         request = RunRequest(

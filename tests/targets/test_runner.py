@@ -4,7 +4,7 @@ import ast
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgecc.targets import runner
+from edgecc.targets.arrays import read_outputs, write_inputs
 from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply, RunRequest
 
 Array = npt.NDArray[Any]
@@ -219,6 +220,61 @@ def test_random_indices_stay_inside_any_table(answer: Answer, make_request: Any,
         {"table": np.zeros((2, 4), np.float32)},
     )
     assert answer(make_request(path, LatencyTask(inferences=2))).process is not None
+
+
+# Several inputs
+
+LEFT = np.arange(8, dtype=np.float32).reshape(4, 2)
+RIGHT = np.linspace(-1, 1, 8, dtype=np.float64).reshape(4, 2)
+
+
+@pytest.mark.parametrize("names", [("left", "right"), ("1", "0")], ids=["by name", "by position"])
+def test_several_inputs_are_matched(names: tuple[str, str], answer: Answer, make_request: Any, mixer: Path) -> None:
+    inputs = dict(zip(names, (LEFT.T.copy().T, RIGHT), strict=True))  # one of them in Fortran order
+    request = make_request(mixer, OutputsTask(), inputs=inputs)
+    reply = answer(request)
+    assert reply.failure is None
+    total, product = read_outputs(Path(request.outputs_path))
+    np.testing.assert_allclose(total, LEFT + RIGHT, rtol=1e-6)
+    np.testing.assert_allclose(product[:, 0], (LEFT * RIGHT).sum(1), rtol=1e-5)
+    timed = answer(make_request(mixer, LatencyTask(inferences=9), inputs=inputs))
+    assert timed.process is not None
+    assert len(timed.process.latencies_s) == 9
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"left": LEFT, "wrong": RIGHT}, "expected samples for the inputs right, left; got left, wrong"),
+        ({"left": LEFT, "right": RIGHT, "more": RIGHT}, "got left, right, more"),
+        ({"left": LEFT, "right": RIGHT[:3]}, "expected samples of shape (n, ...); got (3, 2), (4, 2)"),
+        ({"left": LEFT, "right": RIGHT[:, :1]}, "input `right` takes shape (open, 2); got (1, 1)"),
+        (LEFT, "samples of one input fit a model with one input; this one has 2"),
+    ],
+)
+def test_several_inputs_that_do_not_fit_are_refused(
+    inputs: Any, message: str, answer: Answer, make_request: Any, mixer: Path
+) -> None:
+    assert message in refusal(answer(make_request(mixer, OutputsTask(), inputs=inputs)))
+
+
+def test_an_array_that_cannot_be_read_row_by_row_is_refused(
+    answer: Answer, make_request: Any, mixer: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "x.npz", left=np.asfortranarray(LEFT), right=RIGHT)
+    message = refusal(answer(make_request(mixer, OutputsTask(), inputs_path=str(tmp_path / "x.npz"))))
+    assert message == "expected samples of shape (n, ...) in C order; got float32 of shape (4, 2)"
+
+
+def test_samples_of_several_inputs_are_read_one_by_one(tmp_path: Path) -> None:
+    write_inputs(tmp_path / "x", {"a": LEFT, "b": RIGHT})
+    columns = runner._read_columns(str(tmp_path / "x"))
+    shape, rows = columns["b"]
+    assert shape == (4, 2)
+    assert isinstance(rows, Iterator)
+    np.testing.assert_array_equal(next(rows), RIGHT[0])
+    np.testing.assert_array_equal(list(columns["a"][1]), LEFT)
+    np.testing.assert_array_equal(list(rows), RIGHT[1:])
 
 
 class ScriptedModel:

@@ -31,7 +31,7 @@ class Emitted:
 
 
 class Emit(Protocol):
-    def __call__(self, model: Any, format: Format, quantize: str | None = None) -> Emitted: ...
+    def __call__(self, model: Any, format: Format) -> Emitted: ...
 
 
 @pytest.fixture
@@ -79,19 +79,15 @@ def samples_for() -> Callable[..., Floats]:
 
 @pytest.fixture
 def emit(make_context: MakeContext, tmp_path: Path) -> Emit:
-    """Saves a model and runs the emitting stage on it; int8 is calibrated on `samples`."""
+    """Saves a model and runs the emitting stage on it."""
     from edgecc.compiler.backend import onnx, tflite
 
     stages = {Format.TFLITE: tflite.emit, Format.ONNX: onnx.emit}
 
-    def run(model: Any, format: Format, quantize: str | None = None) -> Emitted:
+    def run(model: Any, format: Format) -> Emitted:
         model.save(tmp_path / "model.keras")
-        np.savez(tmp_path / "representative.npz", x=samples(model))
-        inputs = {
-            "model": {"model.keras": tmp_path / "model.keras"},
-            "data": {"representative.npz": tmp_path / "representative.npz"},
-        }
-        context = make_context({"model": {"builder": "models:build"}, "quantize": quantize}, inputs)
+        inputs = {"model": {"model.keras": tmp_path / "model.keras"}}
+        context = make_context({"model": {"builder": "models:build"}}, inputs)
         metrics = stages[format](context)
         return Emitted(context.output_dir / "artifact", metrics)
 
@@ -100,7 +96,7 @@ def emit(make_context: MakeContext, tmp_path: Path) -> Emit:
 
 @pytest.fixture
 def run_file() -> Callable[[Path, Format, Floats], Floats]:
-    """Runs an artifact sample by sample in its runtime; int8 inputs and outputs are quantized and dequantized."""
+    """Runs an artifact sample by sample in its runtime; integer inputs and outputs are quantized and dequantized."""
 
     def run(path: Path, format: Format, x: Floats) -> Floats:
         run_one = _tflite(path) if format is Format.TFLITE else _onnx(path)
@@ -124,13 +120,14 @@ def _tflite(path: Path) -> Callable[[Floats], Floats]:
     (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def run(x: Floats) -> Floats:
-        if source["dtype"] == np.int8:
+        if source["dtype"] != np.float32:
             scale, zero_point = source["quantization"]
-            x = np.clip(np.round(x / scale + zero_point), -128, 127).astype(np.int8)
+            limits = np.iinfo(source["dtype"])
+            x = np.clip(np.round(x / scale + zero_point), limits.min, limits.max).astype(source["dtype"])
         interpreter.set_tensor(source["index"], x)
         interpreter.invoke()
         y = interpreter.get_tensor(sink["index"])
-        if sink["dtype"] == np.int8:
+        if sink["dtype"] != np.float32:
             scale, zero_point = sink["quantization"]
             y = scale * (y.astype(np.float32) - zero_point)
         return np.asarray(y, dtype=np.float32)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecc.compiler.backend.freeze import freeze
+from edgecc.compiler.backend.freeze import Interface, freeze, interface_of
 from edgecc.compiler.backend.origins import origin_of
 from edgecc.errors import ModelError
 
@@ -24,7 +24,7 @@ def test_the_frozen_function_is_the_model_on_one_sample(build: Any, samples_for:
     assert function.inputs[0].shape == (1, 10, 10, 3)
     assert not function.variables
     np.testing.assert_allclose(
-        np.asarray(function(tf.constant(x))), np.asarray(model(x, training=False)), rtol=1e-5, atol=1e-6
+        np.asarray(function(tf.constant(x))[0]), np.asarray(model(x, training=False)), rtol=1e-5, atol=1e-6
     )
 
 
@@ -34,17 +34,39 @@ def test_an_open_dimension_is_named(keras: Any) -> None:
         freeze(model)
 
 
-def test_an_input_that_is_not_float32_is_named(keras: Any) -> None:
-    model = keras.Sequential([keras.Input((4,), dtype="int32", name="tokens"), keras.layers.Embedding(9, 2)])
-    with pytest.raises(ModelError, match="input `tokens` to be float32; got int32"):
+def test_an_input_of_another_type_is_named(keras: Any) -> None:
+    model = keras.Sequential([keras.Input((4,), dtype="int64", name="tokens"), keras.layers.Embedding(9, 2)])
+    with pytest.raises(ModelError, match="input `tokens` to be float32 or int32; got int64"):
         freeze(model)
 
 
-def test_two_inputs_are_refused(keras: Any) -> None:
-    sources = [keras.Input((4,)), keras.Input((4,))]
-    model = keras.Model(sources, keras.layers.Add()(sources), name="pair")
-    with pytest.raises(ModelError, match="one input; `pair` has 2"):
-        freeze(model)
+def test_several_inputs_and_outputs_keep_their_names_and_order(keras: Any) -> None:
+    import tensorflow as tf
+
+    zeta, alpha = keras.Input((2,), name="zeta"), keras.Input((2,), name="alpha")
+    total = keras.layers.Add(name="total")([zeta, alpha])
+    model = keras.Model([zeta, alpha], [total, keras.layers.Subtract(name="difference")([zeta, alpha])])
+    function = freeze(model)
+    assert [tensor.name for tensor in function.inputs] == ["zeta:0", "alpha:0"]
+    assert [tensor.name for tensor in function.outputs] == ["total:0", "difference:0"]
+    added, subtracted = function(tf.constant([[5.0, 1.0]]), tf.constant([[2.0, 3.0]]))
+    assert np.asarray(added).tolist() == [[7, 4]]
+    assert np.asarray(subtracted).tolist() == [[3, -2]]
+
+
+def test_names_are_made_fit_and_distinct(keras: Any) -> None:
+    left, right = keras.Input((2,), name="my image"), keras.Input((2,), name="m")
+    inner = keras.Model(left, [keras.layers.Dense(1)(left), keras.layers.Dense(2)(left)], name="_inner")
+    model = keras.Model([left, right], [right, *inner(left)], name="m")
+    assert interface_of(model) == Interface(("my_image", "m_2"), ("m_3", "inner", "inner_1"))
+    assert [tensor.name for tensor in freeze(model).outputs] == ["m_3:0", "inner:0", "inner_1:0"]
+
+
+def test_outputs_in_a_dict_have_its_names(keras: Any) -> None:
+    source = keras.Input((2,), name="only")
+    model = keras.Model({"only": source}, {"b": keras.layers.Dense(1)(source), "a": keras.layers.Dense(2)(source)})
+    assert interface_of(model) == Interface(("input",), ("a", "b"))
+    assert [tuple(tensor.shape) for tensor in freeze(model).outputs] == [(1, 2), (1, 1)]
 
 
 def test_a_subclassed_model_is_refused(keras: Any) -> None:
@@ -64,7 +86,7 @@ def test_another_precision_is_refused(keras: Any) -> None:
 
 def test_a_loop_is_refused_with_the_way_out(keras: Any) -> None:
     model = keras.Sequential([keras.Input((6, 4)), keras.layers.LSTM(5, name="memory"), keras.layers.Dense(2)])
-    with pytest.raises(ModelError, match="layer `memory` has a While operation") as caught:
+    with pytest.raises(ModelError, match="layer `memory` has a While operation") as caught:  # it was not unrolled
         freeze(model)
     assert caught.value.hint is not None
     assert "unroll=True" in caught.value.hint

@@ -357,6 +357,8 @@ def test_an_onnx_file_in_qdq_is_int8(tmp_path: Path) -> None:
         ([*quantized("x", "a"), node("MatMul", "a w", "y")], ["MatMul `matmul`"]),  # weights in float
         ([node("Exp", "x", "a"), *quantized("a", "y")], ["Exp `exp`"]),  # reads a float
         ([*quantized("x", "a"), node("Relu", "a", "y")], ["Relu `relu`"]),
+        ([*quantized("x", "a"), node("Softmax", "a", "y")], []),  # probabilities that leave the model as floats
+        ([node("Softmax", "x", "y")], ["Softmax `softmax`"]),
         ([*quantized("x", "a"), node("Exp", "a", "y")], ["Exp `exp`"]),  # nothing quantizes what it writes
         ([*quantized("x", "a"), node("Add", "a c", "b"), *quantized("b", "y")], ["Add `add`"]),  # a float constant
     ],

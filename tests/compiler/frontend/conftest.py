@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from edgecc.compiler.frontend.data import prepare
-from edgecc.compiler.pipeline.project_code import importable
 from edgecc.compiler.pipeline.stage import StageContext
 from edgecc.progress import Silent
+from edgecc.project_code import importable
 
 MakeContext = Callable[..., StageContext]
 

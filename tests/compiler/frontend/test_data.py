@@ -131,6 +131,116 @@ def test_other_labels_make_another_task(run: Callable[..., StageContext]) -> Non
     np.testing.assert_array_equal(read_samples(output / "train.npz")[1], loaded["train"][1])
 
 
+def several(samples: int, seed: int, *, as_tuple: bool = False) -> Any:
+    """Two inputs, two kinds of labels."""
+    x, y = split(samples, seed)
+    tokens = np.arange(samples * 3).reshape(samples, 3) + 1000 * seed
+    if as_tuple:
+        return (x, tokens), (y, x.sum(axis=1))
+    return {"image": x, "tokens": tokens}, {"kind": y, "value": x.sum(axis=1)}
+
+
+def all_several(**options: Any) -> dict[str, Any]:
+    return {name: several(30 - seed, seed, **options) for seed, name in enumerate(("train", "validation", "test"))}
+
+
+def test_several_inputs_and_outputs_are_written_by_name(run: Callable[..., StageContext]) -> None:
+    loaded = all_several()
+    x, y = loaded["test"]
+    loaded["test"] = dict(reversed(x.items())), y  # the order of the training set is everyone's
+    context = run(loaded)
+    output = context.output_dir
+    with np.load(output / "train.npz") as members:
+        assert members.files == ["x.image", "x.tokens", "y.kind", "y.value"]
+        assert {members[name].dtype.name for name in members.files[:2]} == {"float32"}
+    written_x, written_y = read_samples(output / "evaluation.npz")
+    assert isinstance(written_x, dict)
+    assert isinstance(written_y, dict)
+    assert list(written_x) == ["image", "tokens"]
+    np.testing.assert_array_equal(written_x["tokens"], x["tokens"])
+    np.testing.assert_array_equal(written_y["value"], y["value"])
+    description = read_description(output / "data.json")
+    assert description.input_shape == {"image": (4,), "tokens": (3,)}
+    assert (description.task, description.targets) == ("other", ("kind", "value"))
+    with np.load(output / "representative.npz") as members:
+        assert {name: members[name].shape for name in members.files} == {"x.image": (10, 4), "x.tokens": (10, 3)}
+    assert context.metrics["splits"]["validation"]["samples"] == 29  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_several_inputs_in_order_are_written_by_position(run: Callable[..., StageContext], kind: type) -> None:
+    loaded = {name: (kind(x), kind(y)) for name, (x, y) in all_several(as_tuple=True).items()}
+    output = run(loaded).output_dir
+    with np.load(output / "validation.npz") as members:
+        assert members.files == ["x.0", "x.1", "y.0", "y.1"]
+    assert read_description(output / "data.json").input_shape == {"0": (4,), "1": (3,)}
+
+
+def test_a_list_of_samples_is_one_array(run: Callable[..., StageContext]) -> None:
+    loaded = {name: (list(x), list(y)) for name, (x, y) in good().items()}
+    output = run(loaded).output_dir
+    np.testing.assert_array_equal(read_samples(output / "train.npz")[0], good()["train"][0])
+
+
+def test_several_inputs_with_one_array_of_classes_are_a_classification(run: Callable[..., StageContext]) -> None:
+    loaded = {name: (x, y["kind"]) for name, (x, y) in all_several().items()}
+    assert read_description(run(loaded).output_dir / "data.json").classes == 3
+
+
+def test_samples_are_the_same_where_all_their_inputs_are(run: Callable[..., StageContext]) -> None:
+    loaded = all_several()
+    loaded["train"][0]["image"][:3] = loaded["test"][0]["image"][:3]
+    assert run(loaded).metrics["overlap"]["train"] == 0  # type: ignore[attr-defined]
+    loaded["train"][0]["tokens"][2] = loaded["test"][0]["tokens"][2]
+    with pytest.raises(DataError, match=r"1 samples of train are in the test set too, .*train\[2\] = test\[2\]"):
+        run(loaded, "again")
+
+
+def test_an_autoencoder_may_be_scored_on_labels_it_is_not_trained_on(run: Callable[..., StageContext]) -> None:
+    loaded = {name: (x, x) for name, (x, _) in good().items()}
+    loaded["test"] = (good()["test"][0], np.array([0, 1, 0] * 3))
+    output = run(loaded).output_dir
+    assert read_description(output / "data.json").task == "other"
+    assert read_samples(output / "evaluation.npz")[1].tolist() == [0, 1, 0] * 3  # type: ignore[union-attr]
+    with np.load(output / "evaluation.npz") as members:
+        assert members["task"] == "other"
+    with np.load(run(good(), "classes").output_dir / "evaluation.npz") as members:
+        assert members.files == ["x", "y"]
+
+
+def _several_with(change: Callable[[Any, Any], Any], name: str = "test") -> dict[str, Any]:
+    loaded = all_several()
+    loaded[name] = change(*loaded[name])
+    return loaded
+
+
+@pytest.mark.parametrize(
+    ("loaded", "message"),
+    [
+        (_several_with(lambda x, y: ({"image": x["image"], "ids": x["tokens"]}, y)),
+         "test: expected x to be `image`, `tokens`, as in train; got `image`, `ids`"),
+        (_several_with(lambda x, y: (x["image"], y)), "as in train; got one array without a name"),
+        (_several_with(lambda x, y: ((x["image"], x["tokens"]), y)), "got 2 arrays without names"),
+        (_several_with(lambda x, y: (x | {"tokens": x["tokens"][:, :2]}, y)),
+         r"test: expected x\['tokens'\] of shape \(3,\) .*; got \(2,\)"),
+        (_several_with(lambda x, y: (x | {"tokens": x["tokens"][1:]}, y)),
+         r"as many samples in every input; got 28 in x\['image'\], 27 in x\['tokens'\]"),
+        (_several_with(lambda x, y: (x | {"tokens": x["tokens"] * np.nan}, y)),
+         r"test: expected finite numbers in x\['tokens'\]; 28 of 28"),
+        (_several_with(lambda x, y: ({}, y)), "test: expected samples; x is empty"),
+        (_several_with(lambda x, y: (x, {"kind": y["kind"]}), "validation"),
+         "validation: expected y to be `kind`, `value`, as in train; got `kind`"),
+        (_several_with(lambda x, y: (x, y | {"value": y["value"][1:]})), r"28 samples and 27 in y\['value'\]"),
+        (all_several() | {"representative": split(5, 9)[0]}, "representative: expected x to be `image`, `tokens`"),
+    ],
+)  # fmt: skip
+def test_several_inputs_that_do_not_fit_are_refused(
+    run: Callable[..., StageContext], loaded: Any, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        run(loaded)
+
+
 def test_two_values_of_truth_are_two_classes(run: Callable[..., StageContext]) -> None:
     loaded = {name: (x, y == 1) for name, (x, y) in good().items()}
     assert read_description(run(loaded).output_dir / "data.json").classes == 2
@@ -178,7 +288,7 @@ def _shared() -> dict[str, Any]:
         (good() | {"labels": ["a", "b", "c", "d"]}, "none of 3"),
         (_with("test", lambda x, y: (x, y.astype(float))), "test: expected integer classes in y, .*got dtype float64"),
         (_shared(), r"2 samples of train are in the test set too, the first train\[5\] = test\[2\]"),
-        (good() | {"representative": np.zeros((3, 5))}, r"expected samples of shape \(4,\); got \(5,\)"),
+        (good() | {"representative": np.zeros((3, 5))}, r"representative: expected x of shape \(4,\) .*got \(5,\)"),
     ],
 )  # fmt: skip
 def test_data_that_would_lie_are_refused(run: Callable[..., StageContext], loaded: Any, message: str) -> None:
@@ -259,3 +369,30 @@ def test_an_endless_data_set_is_refused(run: Callable[..., StageContext]) -> Non
     endless = tf.data.Dataset.from_tensor_slices(good()["train"]).repeat()
     with pytest.raises(DataError, match=r"expected a finite tf\.data\.Dataset"):
         run(good() | {"train": endless})
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("as_tuple", [False, True])
+@pytest.mark.parametrize("batch", [None, 7])
+def test_a_tensorflow_data_set_of_several_inputs_gives_the_same_as_arrays(
+    run: Callable[..., StageContext], batch: int | None, as_tuple: bool
+) -> None:
+    import tensorflow as tf
+
+    loaded = all_several(as_tuple=as_tuple)
+    datasets = {name: tf.data.Dataset.from_tensor_slices(arrays) for name, arrays in loaded.items()}
+    if batch is not None:
+        datasets = {name: dataset.batch(batch) for name, dataset in datasets.items()}
+    from_datasets, from_arrays = run(datasets, "a").output_dir, run(loaded, "b").output_dir
+    for path in from_arrays.iterdir():
+        assert path.read_bytes() == (from_datasets / path.name).read_bytes()
+
+
+@pytest.mark.tf
+def test_batches_that_cannot_be_told_from_samples_are_refused(run: Callable[..., StageContext]) -> None:
+    import tensorflow as tf
+
+    images = np.random.default_rng(0).normal(size=(6, 4, 4)).astype(np.float32)
+    dataset = tf.data.Dataset.from_tensor_slices((images, images))
+    with pytest.raises(DataError, match="batches can be told from single samples; every part of an element begins"):
+        run(good() | {"train": dataset})

@@ -20,12 +20,13 @@ from edgecc.compiler.frontend.model import (
     load,
     read_model,
 )
-from edgecc.compiler.frontend.user_code import load_entry_point
+from edgecc.compiler.frontend.precision import as_float32
 from edgecc.compiler.pipeline.stage import StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.errors import ModelError
 from edgecc.files import sha256_of_file
 from edgecc.project import ModelSection
+from edgecc.user_code import load_entry_point
 
 pytestmark = pytest.mark.tf
 
@@ -63,8 +64,12 @@ GOOD = "return keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(),
             "return keras.Model(i, keras.layers.Dense(3)(keras.layers.Flatten()(Inner(name='inner')(i))))",
             "`inner` is of the class Inner",
         ),
-        ("a, b = keras.Input((6,)), keras.Input((6,))\nreturn keras.Model([a, b], a + b)", "with one input; .* has 2"),
-        ("a = keras.Input((6, 6, 1))\nreturn keras.Model(a, [a, a])", "with one output; .* has 2"),
+        ("a, b = keras.Input((6,), name='a'), keras.Input((6,), name='b')\nreturn keras.Model([a, b], a + b)",
+         "the inputs of the model are `a`, `b`; the data have one array without a name in x"),
+        ("a = keras.Input((6, 6, 1))\nreturn keras.Model(a, [a, a])",
+         "expected a model with one output, since y is one array of classes; .* has 2"),
+        ("a = keras.Input((6, 6, 1), name='a')\nreturn keras.Model({'a': a}, a)", "takes its inputs by name; the data"),
+        ("a, b = keras.Input((6, 6, 1)), keras.Input((2,))\nreturn keras.Model([a, [b]], [a])", "inputs in one list"),
         (GOOD.replace("(6, 6, 1)", "(6, 6)"), r"takes samples of shape \(6, 6\); the data have \(6, 6, 1\)"),
         (GOOD.replace("(6, 6, 1)", "(5, 6, 1)"), r"takes samples of shape \(5, 6, 1\)"),
         (GOOD.replace("Dense(3)", "Dense(4)"), r"expected outputs of shape \(3,\), .*gives \(4,\)"),
@@ -164,6 +169,99 @@ def test_two_classes_may_be_one_probability(
     x, y = np.random.default_rng(0).normal(size=(32, 6, 6, 1)), np.arange(32) % 2
     history = model.fit(x, y, verbose=0).history
     assert 0 <= history["accuracy"][0] <= 1
+
+
+def test_a_compiled_model_keeps_its_metrics_beside_the_accuracy(keras: Any) -> None:
+    model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    top2 = keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")
+    model.compile(optimizer="sgd", loss=loss, metrics=["accuracy", top2])
+    compile_for_training(keras, model, DATA)
+    x, y = np.random.default_rng(0).normal(size=(32, 6, 6, 1)), np.arange(32) % 3
+    history = model.fit(x, y, verbose=0).history
+    assert sorted(history) == ["accuracy", "loss", "top2"]
+    assert history["top2"][0] >= history["accuracy"][0]
+
+
+def test_another_task_is_trained_as_its_builder_compiled_it(keras: Any) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse", metrics=["mae"])
+    compile_for_training(keras, model, REGRESSION)
+    history = model.fit(np.ones((8, 3)), np.ones((8, 1)), verbose=0).history
+    assert sorted(history) == ["loss", "mae"]
+
+
+SEVERAL = DATA.model_copy(
+    update={
+        "task": "other", "classes": None, "input_shape": {"image": (6, 6, 1), "tokens": (4,)},
+        "targets": ("value", "kind"),
+    }
+)  # fmt: skip
+TWO = """
+image, tokens = keras.Input((6, 6, 1), name="image"), keras.Input((4,), dtype="int32", name="tokens")
+x = [keras.layers.Flatten()(image), keras.layers.Flatten()(keras.layers.Embedding(9, 2)(tokens))]
+x = keras.layers.Concatenate()(x)
+kind, value = keras.layers.Dense(3, name="kind")(x), keras.layers.Dense(1, name="value")(x)
+model = keras.Model([tokens, image], [kind, value])
+crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile("adam", loss={"kind": crossentropy, "value": "mse"}, loss_weights={"kind": 2.0, "value": 0.5})
+return model
+"""
+
+
+def _two_samples(count: int = 32) -> tuple[dict[str, Any], dict[str, Any]]:
+    random = np.random.default_rng(0)
+    x = {
+        "image": random.normal(size=(count, 6, 6, 1)).astype(np.float32),
+        "tokens": random.integers(0, 9, (count, 4)).astype(np.float32),
+    }
+    return x, {"value": x["image"].mean((1, 2)), "kind": x["tokens"][:, 0].astype(np.int64) % 3}
+
+
+def test_several_inputs_and_outputs_are_trained_by_their_names(
+    keras: Any, project_dir: Path, write_builder: WriteBuilder
+) -> None:
+    write_builder(TWO)
+    model = build(keras, project_dir, SEVERAL)
+    compile_for_training(keras, model, SEVERAL)
+    x, y = _two_samples()
+    first, last = (model.evaluate(x, y, return_dict=True, verbose=0) for _ in (0, model.fit(x, y, epochs=3, verbose=0)))
+    assert first["loss"] == pytest.approx(2 * first["kind_loss"] + 0.5 * first["value_loss"], rel=1e-5)
+    rebuilt = as_float32(keras, model, x)
+    for given, expected in zip(rebuilt(x), model(x), strict=True):
+        np.testing.assert_array_equal(given, expected)
+    assert last["loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input_shape": {"image": (6, 6, 1), "ids": (4,)}}, "inputs of the model are `tokens`, `image`; the data have "
+         "`image`, `ids` in x"),
+        ({"input_shape": {"image": (6, 5, 1), "tokens": (4,)}}, r"input `image` takes samples of shape \(6, 6, 1\); .*"
+         r"\(6, 5, 1\)"),
+        ({"input_shape": {"0": (6, 6, 1), "1": (4,)}}, r"input `tokens` takes samples of shape \(4,\)"),
+        ({"targets": ()}, "outputs of the model are `kind`, `value`; the data have one array without a name in y"),
+        ({"targets": ("kind",)}, "the data have `kind` in y"),
+        ({"task": "classification", "classes": 3}, "expected a model with one output"),
+    ],
+)  # fmt: skip
+def test_data_for_other_inputs_or_outputs_are_refused(
+    keras: Any, project_dir: Path, write_builder: WriteBuilder, changes: dict[str, Any], message: str
+) -> None:
+    write_builder(TWO)
+    with pytest.raises(ModelError, match=message):
+        build(keras, project_dir, SEVERAL.model_copy(update=changes))
+
+
+def test_samples_by_name_need_inputs_with_names(keras: Any, project_dir: Path, write_builder: WriteBuilder) -> None:
+    write_builder(
+        "a, b = keras.Input((6,)), keras.Input((6,))\nreturn keras.Model([a, b], keras.layers.Dense(1)(a + b))"
+    )
+    names = {f"input_layer{suffix}": (6,) for suffix in ("", "_1")}
+    with pytest.raises(ModelError, match="expected inputs with names of your own"):
+        build(keras, project_dir, REGRESSION.model_copy(update={"input_shape": names}))
+    assert build(keras, project_dir, REGRESSION.model_copy(update={"input_shape": {"0": (6,), "1": (6,)}}))
 
 
 def test_another_task_needs_a_compiled_model(keras: Any) -> None:

@@ -46,6 +46,21 @@ def test_the_float32_model_computes_the_same(policy: str, largest: float) -> Non
     assert 0 < difference < largest
 
 
+def test_every_output_is_computed_in_float32_and_compared() -> None:
+    keras = fresh_keras(0, needed_by="a test")
+    with dtype_policy(keras, "mixed_bfloat16"):
+        a, b = keras.Input((8, 8, 2), name="a"), keras.Input((3,), name="b")
+        part = keras.Model(b, [keras.layers.Dense(2, name="inner")(b), keras.layers.Dense(1, name="unused")(b)])
+        x = keras.layers.Concatenate()([keras.layers.Flatten()(a), b])
+        model = keras.Model([a, b], [keras.layers.Dense(2, name="last")(x), part(b)[0]])
+    compute_outputs_in_float32(model)
+    samples = {"b": np.ones((4, 3), np.float32), "a": SAMPLES[:4]}
+    assert [output.dtype.name for output in model(samples)] == ["float32", "float32"]
+    assert part.get_layer("unused").compute_dtype == "bfloat16"
+    for given, expected in zip(as_float32(keras, model, samples)(samples), model(samples), strict=True):
+        np.testing.assert_allclose(np.asarray(given), np.asarray(expected), atol=0.05)
+
+
 def test_a_float32_model_is_rebuilt_exactly() -> None:
     keras = fresh_keras(0, needed_by="a test")
     model = network(keras)

@@ -93,7 +93,7 @@ ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
 from edgecc.compiler.frontend.train import train
-from edgecc.compiler.pipeline.project_code import importable
+from edgecc.project_code import importable
 from edgecc.compiler.pipeline.stage import StageContext
 from edgecc.progress import Silent
 data, output, project = map(Path, sys.argv[1:])

@@ -154,7 +154,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from edgecc.compiler.frontend.tune import tune
-from edgecc.compiler.pipeline.project_code import importable
+from edgecc.project_code import importable
 from edgecc.compiler.pipeline.stage import StageContext
 from edgecc.progress import Silent
 data, work, project = map(Path, sys.argv[1:4])
