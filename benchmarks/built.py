@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edgecc.artifact import Format, Manifest, read_manifest
 from edgecc.errors import ArtifactError
@@ -29,7 +31,7 @@ def built_now(folder: ProjectFolder) -> Built:
         ArtifactError: the evaluation set is there and cannot be read.
     """
     artifacts, refused = {}, {}
-    for key in folder.project.emitted():
+    for key in folder.project.with_steps(folder.project.emitted()):
         try:
             artifacts[key] = read_built(folder, *key).artifact.sha256
         except ArtifactError as error:
@@ -45,23 +47,20 @@ def read_built(folder: ProjectFolder, variant: str, format: Format) -> Manifest:
     """
     path = folder.artifact(variant, format)
     manifest = read_manifest(path)
-    emitted = [stage.options for stage in manifest.stages if stage.name == f"emit/{variant}/{format}"]
-    expected = (folder.project.name, variant, format, folder.project.variants[variant].quantize)
-    found = (
-        manifest.project,
-        manifest.variant,
-        manifest.artifact.format,
-        emitted[0].get("quantize") if emitted else "unknown",
-    )
+    section, count = folder.project.section_of(variant)
+    expected = (folder.project.name, variant, format, section.recipe(count))
+    found = (manifest.project, manifest.variant, manifest.artifact.format, dict(manifest.recipe))
     if found != expected:
-        names = [
-            ", ".join(str(part) for part in parts[:3]) + f", quantize {parts[3] or 'none'}"
-            for parts in (expected, found)
-        ]
+        names = [", ".join(map(str, parts[:3])) + f", {_recipe_in_words(parts[3])}" for parts in (expected, found)]
         raise ArtifactError(
             f"{path}: expected {names[0]}; its manifest says {names[1]}", hint="edgecc compile writes both anew"
         )
     return manifest
+
+
+def _recipe_in_words(recipe: Mapping[str, Any]) -> str:
+    taken = {kind: options for kind, options in recipe.items() if options is not None}
+    return f"made by {json.dumps(taken)}" if taken else "as it was trained"
 
 
 def _digest(path: Path) -> str | None:

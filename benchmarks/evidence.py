@@ -8,16 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 from edgecc.artifact import Format
 from edgecc.benchmarks.built import Built
 from edgecc.benchmarks.statistics import memory, timings
-from edgecc.metrics import METRICS
+from edgecc.metrics import METRICS, USER_PREFIX, Metric
 from edgecc.project import Budget, Project
 from edgecc.results import Estimate, Provenance, Results, Row
 from edgecc.units import format_value
 
-_ON_EVALUATION_SET = frozenset({"accuracy", "agreement.top1"})
+_FROM_PREDICTIONS = frozenset({"accuracy", "agreement.top1"})
 
 
 class Unmeasured(Exception):  # noqa: N818 - it carries a verdict, not a fault
@@ -67,7 +68,7 @@ class Evidence:
                         yield Case(budget, variant, format, target)
 
     def _targets(self, budget: Budget) -> list[str | None]:
-        if not METRICS[budget.metric].on_target:
+        if not self._metric(budget).on_target:
             return [None]
         if budget.target is not None:
             return [budget.target]
@@ -76,10 +77,13 @@ class Evidence:
 
     def emulated_targets(self, budget: Budget) -> list[str]:
         """The targets that a budget on the wall clock does not speak of unless it names them."""
-        if budget.target is not None or not METRICS[budget.metric].wall_clock:
+        if budget.target is not None or not self._metric(budget).wall_clock:
             return []
         emulated = {row.target for row in self.results.rows if row.emulated}
         return [name for name in self.project.targets if name in emulated]
+
+    def _metric(self, budget: Budget) -> Metric:
+        return self.project.all_metrics[budget.metric]
 
     def observe(self, case: Case) -> Observation:
         """The value to judge.
@@ -97,14 +101,13 @@ class Evidence:
         format = case.format if case.format in formats else formats[0]
         reference_case = Case(case.budget, case.budget.reference, format, case.target)
         try:
-            reference = self._estimate(self._row(reference_case), "accuracy")
+            reference = self._estimate(self._row(reference_case), case.budget.metric)
         except Unmeasured as error:
             raise Unmeasured(f"the reference {reference_case.name}: {error}") from None
-        accuracies = [format_value(one.value, METRICS["accuracy"].unit) for one in (estimate, reference)]
-        # In whole samples: 0.97 - 0.96 is more than 0.01 in floats, and 1 pp would break "at most 1 pp".
-        lost = round(reference.value * reference.samples) - round(estimate.value * estimate.samples)
-        note = f"{accuracies[0]} against {accuracies[1]} of {reference_case.name}"
-        return Observation(lost / estimate.samples, note)
+        metric = self._metric(case.budget)
+        values = [format_value(one.value, metric.unit) for one in (estimate, reference)]
+        note = f"{values[0]} against {values[1]} of {reference_case.name}"
+        return Observation(_lost(metric, reference, estimate), note)
 
     def _row(self, case: Case) -> Row:
         rows = [row for row in self.results.rows if (row.variant, row.format) == (case.variant, case.format)]
@@ -153,10 +156,10 @@ class Evidence:
             raise Unmeasured(f"the value is {estimate.value}")
         if estimate.provenance is Provenance.ESTIMATED:
             raise Unmeasured("the value is estimated, not measured")
-        if METRICS[metric].wall_clock and (estimate.provenance is Provenance.EMULATED or row.emulated):
+        if self.project.all_metrics[metric].wall_clock and (estimate.provenance is Provenance.EMULATED or row.emulated):
             raise Unmeasured("the target's clock is emulated")
         _check_raw_values(row, metric, estimate)
-        if metric in _ON_EVALUATION_SET:
+        if metric in _FROM_PREDICTIONS or metric.startswith(USER_PREFIX):
             self._check_evaluation(estimate)
         return estimate
 
@@ -170,9 +173,21 @@ class Evidence:
             raise Unmeasured(f"{estimate.samples} of the evaluation set's {whole} samples were scored")
 
 
+def _lost(metric: Metric, reference: Estimate, estimate: Estimate) -> float:
+    """By how much a score is worse. In floats 0.97 - 0.96 is more than 0.01, and 1 pp would break "at most 1 pp"."""
+    if metric.name == "accuracy":  # in whole samples
+        return (
+            round(reference.value * reference.samples) - round(estimate.value * estimate.samples)
+        ) / estimate.samples
+    lost = Decimal(repr(reference.value)) - Decimal(repr(estimate.value))
+    return float(lost if metric.better == "higher" else -lost)
+
+
 def _check_raw_values(row: Row, metric: str, estimate: Estimate) -> None:
     """A value must follow from the raw values that are kept beside it."""
-    if metric in _ON_EVALUATION_SET:
+    if metric.startswith(USER_PREFIX):
+        follows = True  # raw outputs are not kept
+    elif metric in _FROM_PREDICTIONS:
         follows = estimate.value <= 1 and estimate.samples == len(row.predictions)
     elif metric == "size":
         follows = estimate.value == row.artifact.size_bytes

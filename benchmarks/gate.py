@@ -8,10 +8,9 @@ from __future__ import annotations
 from edgecc.benchmarks.built import Built
 from edgecc.benchmarks.evidence import Case, Evidence, Observation, Unmeasured
 from edgecc.errors import ArtifactError, ExitCode
-from edgecc.metrics import METRICS
 from edgecc.project import Budget, Project
 from edgecc.results import Judgement, Results, Status, Verdict
-from edgecc.units import format_points, format_value
+from edgecc.units import Unit, format_points, format_value
 
 _EXIT_CODES = {
     Status.PASS: ExitCode.PASSED,
@@ -76,7 +75,9 @@ def _compare(case: Case, observation: Observation) -> Verdict:
 
 
 def _verdict(case: Case, status: Status, observed: str, value: float | None, words: str) -> Verdict:
-    what = "accuracy drop" if case.budget.max_drop is not None else case.budget.metric
+    what = case.budget.metric
+    if case.budget.max_drop is not None:
+        what += " loss" if case.budget.is_users else " drop"
     return Verdict(
         status=status,
         severity=case.budget.severity,
@@ -112,14 +113,16 @@ def _nothing_judged(budget: Budget, project: Project) -> Verdict:
 def _telling_apart(budget: Budget, value: float) -> str:
     """The value with as many digits as it takes to see on which side of the limit it lies."""
     if value == budget.limit:
-        return str(budget.max or budget.min or budget.max_drop).strip()
-    unit = METRICS[budget.metric].unit
+        return str(budget.written).strip()
+    unit = budget.unit
 
     def show(number: float, extra_digits: int) -> str:
-        if budget.max_drop is not None:
+        if budget.max_drop is not None and not budget.is_users:
             return format_points(number, extra_digits)
         return format_value(number, unit, extra_digits)
 
     enough = (extra for extra in range(_MOST_EXTRA_DIGITS) if show(value, extra) != show(budget.limit, extra))
     digits = next(enough, None)
-    return f"{value!r} {unit}" if digits is None else show(value, digits)
+    if digits is not None:
+        return show(value, digits)
+    return repr(value) if unit is Unit.NUMBER else f"{value!r} {unit}"

@@ -12,18 +12,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from zipfile import BadZipFile
 
-import numpy as np
-
-from edgecc.benchmarks import scoring
+from edgecc import scoring
+from edgecc.benchmarks.payoff import judge_steps
 from edgecc.benchmarks.plan import BenchPlan
 from edgecc.benchmarks.results_store import new_run_id
 from edgecc.benchmarks.rows import Attempt, RowMaker
-from edgecc.benchmarks.scoring import EvaluationSet
+from edgecc.benchmarks.scoring import EvaluationSet, load_evaluation, own_metrics, own_score
 from edgecc.errors import TargetError
 from edgecc.files import writing_to
 from edgecc.progress import Progress, Silent, Task
+from edgecc.quantization import dequantize
 from edgecc.results import Failure, FailureKind, Results, Row
+from edgecc.samples import by_name, sample_count, take
+from edgecc.scoring import UserMetric
+from edgecc.targets.arrays import read_outputs, write_inputs
 from edgecc.targets.target import Target
 from edgecc.targets.wire import RUNTIME_OF, LatencyTask, OutputsTask, RunRequest
 
@@ -44,16 +48,20 @@ def measure(plan: BenchPlan, targets: Sequence[Target], progress: Progress | Non
 
     Raises:
         DataError: the evaluation set cannot be read.
+        UserCodeError: a metric of the project's own is missing, or its module raised.
         OutputError: the temporary folder cannot be written to.
     """
     started_at, start = datetime.now(UTC), time.monotonic()
-    evaluation = None if plan.evaluation is None else scoring.load_evaluation(plan.evaluation)
-    with tempfile.TemporaryDirectory(prefix="edgecc-bench-") as folder:
-        bench = _Bench(plan, evaluation, Path(folder), progress or Silent())
+    evaluation = None if plan.evaluation is None else load_evaluation(plan.evaluation)
+    with (
+        tempfile.TemporaryDirectory(prefix="edgecc-bench-") as folder,
+        own_metrics(plan.metrics, plan.project_dir) as metrics,
+    ):
+        bench = _Bench(plan, evaluation, metrics, Path(folder), progress or Silent())
         if evaluation is not None:
             with writing_to(bench.folder):
-                np.save(bench.samples_path, evaluation.x)
-                np.save(bench.timed_samples_path, evaluation.x[:TIMED_SAMPLES])
+                write_inputs(bench.samples_path, by_name(evaluation.x))
+                write_inputs(bench.timed_samples_path, by_name(take(evaluation.x, slice(TIMED_SAMPLES))))
         rows = [row for target in targets for row in bench.measure_target(target)]
     return Results(
         run_id=new_run_id(started_at),
@@ -63,9 +71,12 @@ def measure(plan: BenchPlan, targets: Sequence[Target], progress: Progress | Non
         edgecc_version=importlib.metadata.version("edgecc"),
         git_commit=plan.git_commit,
         evaluation_sha256=None if evaluation is None else evaluation.sha256,
-        evaluation_samples=0 if evaluation is None else len(evaluation.x),
+        evaluation_samples=0 if evaluation is None else sample_count(evaluation.x),
         reference_variant=plan.reference_variant,
+        metrics=plan.directions,
         rows=tuple(rows),
+        steps=judge_steps(plan.steps, rows),
+        layers=plan.layers,
     )
 
 
@@ -79,6 +90,7 @@ def interleaved(attempts: Sequence[Attempt], processes: int) -> Iterator[Attempt
 class _Bench:
     plan: BenchPlan
     evaluation: EvaluationSet | None
+    metrics: tuple[UserMetric, ...]
     folder: Path
     """Scratch space, where samples and raw outputs lie while they are needed."""
     progress: Progress
@@ -133,11 +145,12 @@ class _Bench:
             if self.evaluation is not None:
                 if attempt.failure is None:
                     task.describe(f"scoring {attempt.variant} ({attempt.format})")
-                    self._score_once(target, attempt, len(self.evaluation.x))
+                    self._score_once(target, attempt, self.evaluation)
                 task.advance()
             attempt.done = True
 
-    def _score_once(self, target: Target, attempt: Attempt, samples: int) -> None:
+    def _score_once(self, target: Target, attempt: Attempt, evaluation: EvaluationSet) -> None:
+        samples = sample_count(evaluation.x)
         outputs = self.folder / "outputs.npy"
         outputs.unlink(missing_ok=True)
         request = self._request(target, attempt, OutputsTask(), self.samples_path, outputs)
@@ -147,11 +160,11 @@ class _Bench:
         raw = reply.failure or _read_outputs(outputs, samples)
         if isinstance(raw, Failure):
             attempt.failure = raw
-        elif len(reply.outputs) != 1:
-            attempt.classes = f"a model with one output is needed; this one has {len(reply.outputs)}"
-        else:
-            attempt.classes = scoring.top1(raw, reply.outputs[0])
-            attempt.class_count = scoring.class_count(raw)
+            return
+        values = [dequantize(*pair) for pair in zip(raw, reply.outputs, strict=True)]
+        attempt.classes = scoring.top1(values) if evaluation.is_classification else "the labels are not classes"
+        attempt.class_count = scoring.class_count(values)
+        attempt.scores = {metric.name: own_score(metric, values, evaluation) for metric in self.metrics}
 
     def _request(
         self,
@@ -174,13 +187,14 @@ class _Bench:
         )
 
 
-def _read_outputs(path: Path, samples: int) -> scoring.Array | Failure:
+def _read_outputs(path: Path, samples: int) -> tuple[scoring.Array, ...] | Failure:
     try:
-        raw: scoring.Array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        raw = read_outputs(path)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         message = f"the runner wrote no outputs that can be read: {error}"
         return Failure(kind=FailureKind.CRASHED, message=message)
-    if raw.ndim == 0 or len(raw) != samples:
-        message = f"expected {samples} outputs, one a sample; got {len(raw) if raw.ndim else 'a scalar'}"
-        return Failure(kind=FailureKind.CRASHED, message=message)
+    for output in raw:
+        if output.ndim == 0 or len(output) != samples:
+            message = f"expected {samples} outputs, one a sample; got {len(output) if output.ndim else 'a scalar'}"
+            return Failure(kind=FailureKind.CRASHED, message=message)
     return raw

@@ -9,9 +9,12 @@ from typing import Any
 
 from edgecc.artifact import Artifact, Format, Manifest, describe_file
 from edgecc.benchmarks.built import read_built
+from edgecc.benchmarks.steps import PlannedStep, layers_of, steps_of
 from edgecc.errors import ArtifactError
 from edgecc.files import sha256_of_file
-from edgecc.project import BenchSection, ProjectFolder
+from edgecc.metrics import Better
+from edgecc.project import BenchSection, MetricSection, ProjectFolder
+from edgecc.results import ArtifactLayers
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Subject:
     artifact: Artifact
     shapes: tuple[tuple[int, ...], ...] = ()
     """Shapes for the artifact's inputs, where they are open."""
+    only_for_steps: bool = False
+    """It is no variant of the project, and only there for a step to be compared with."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,19 @@ class BenchPlan:
     """By target: its keys in the project file, beside `kind`."""
     git_commit: str | None = None
     """The commit that all the artifacts were built from, where they name the same one."""
+    metrics: Mapping[str, MetricSection] = field(default_factory=dict)
+    """The project's own, by name."""
+    project_dir: Path | None = None
+    """Where their functions are found."""
+    steps: tuple[PlannedStep, ...] = ()
+    """The compression steps of what is measured."""
+    layers: tuple[ArtifactLayers, ...] = ()
+    """The layers of what is quantized."""
+
+    @property
+    def directions(self) -> dict[str, Better]:
+        """Which way each of the project's own metrics is better."""
+        return {name: section.better for name, section in self.metrics.items()}
 
 
 def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -> BenchPlan:
@@ -54,6 +72,7 @@ def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -
     project = folder.project
     built = [_built(folder, variant, format) for variant, format in emitted]
     _check_evaluation(folder.evaluation, built)
+    manifests = [manifest for _, manifest in built if manifest.variant in project.variants]
     commits = {manifest.git_commit for _, manifest in built}
     return BenchPlan(
         project=project.name,
@@ -64,12 +83,18 @@ def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -
         reference_variant=project.reference_variant,
         target_options={name: spec.options for name, spec in project.targets.items()},
         git_commit=commits.pop() if len(commits) == 1 else None,
+        metrics=project.metrics,
+        project_dir=folder.root,
+        steps=steps_of(project, manifests),
+        layers=layers_of(manifests),
     )
 
 
 def _built(folder: ProjectFolder, variant: str, format: Format) -> tuple[Subject, Manifest]:
     manifest = read_built(folder, variant, format)
-    return Subject(variant, folder.artifact(variant, format), manifest.artifact), manifest
+    only_for_steps = variant not in folder.project.variants
+    path = folder.artifact(variant, format)
+    return Subject(variant, path, manifest.artifact, only_for_steps=only_for_steps), manifest
 
 
 def _check_evaluation(path: Path, built: Sequence[tuple[Subject, Manifest]]) -> None:

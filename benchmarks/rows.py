@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edgecc import scoring
 from edgecc.artifact import Format
-from edgecc.benchmarks import scoring, statistics
+from edgecc.benchmarks import statistics
 from edgecc.benchmarks.plan import BenchPlan, Subject
 from edgecc.benchmarks.reference import counterpart
-from edgecc.benchmarks.scoring import Classes, EvaluationSet
+from edgecc.benchmarks.scoring import EvaluationSet
 from edgecc.benchmarks.statistics import Answers
-from edgecc.metrics import METRICS
+from edgecc.metrics import all_metrics, user_metric
 from edgecc.results import Environment, Failure, ProcessSample, Provenance, Row
+from edgecc.samples import sample_count
+from edgecc.scoring import Classes
 from edgecc.targets.noise import noise_warnings
 from edgecc.targets.target import Target
 from edgecc.targets.wire import RUNTIME_OF
+
+_NO_EVALUATION = "no evaluation set was given"
 
 
 @dataclass
@@ -24,11 +29,13 @@ class Attempt:
 
     subject: Subject
     processes: list[ProcessSample] = field(default_factory=list)
-    classes: Classes | str = "no evaluation set was given"
+    classes: Classes | str = _NO_EVALUATION
     """The class of every sample, or why there are none."""
     class_count: int = 0
     failure: Failure | None = None
     done: bool = False
+    scores: Mapping[str, float | str] = field(default_factory=dict)
+    """By the project's own metric, without `user.`."""
 
     @property
     def variant(self) -> str:
@@ -60,10 +67,12 @@ class RowMaker:
         return [self._row(attempt, attempts) for attempt in attempts]
 
     def _row(self, attempt: Attempt, attempts: Sequence[Attempt]) -> Row:
-        on_target = self._measured(attempt, attempts) if attempt.failure is None else _failed(attempt.failure)
-        estimates, unmeasured = statistics.split(on_target | statistics.sizes(attempt.subject.path))
+        names = all_metrics(self.plan.directions)
+        on_target = self._measured(attempt, attempts) if attempt.failure is None else _failed(attempt.failure, names)
+        estimates, unmeasured = statistics.split(on_target | statistics.sizes(attempt.subject.path), names)
         return Row(
             variant=attempt.variant,
+            only_for_steps=attempt.subject.only_for_steps,
             artifact=attempt.subject.artifact,
             target=self.target.name,
             target_kind=self.target.kind,
@@ -87,9 +96,15 @@ class RowMaker:
         return {
             **statistics.timings(attempt.processes, provenance),
             **statistics.memory(attempt.processes, provenance),
-            "accuracy": statistics.fraction(accuracy, samples, provenance),
-            "agreement.top1": statistics.fraction(agreement, samples, provenance),
+            "accuracy": statistics.score(accuracy, samples, provenance),
+            "agreement.top1": statistics.score(agreement, samples, provenance),
+            **self._own_scores(attempt, provenance),
         }
+
+    def _own_scores(self, attempt: Attempt, provenance: Provenance) -> Answers:
+        samples = 0 if self.evaluation is None else sample_count(self.evaluation.x)
+        scores = {name: attempt.scores.get(name, _NO_EVALUATION) for name in self.plan.metrics}
+        return {user_metric(name): statistics.score(score, samples, provenance) for name, score in scores.items()}
 
     @property
     def _emulated(self) -> bool:
@@ -125,5 +140,5 @@ def _undefined_outputs(predictions: tuple[int, ...]) -> list[str]:
     return [f"{undefined} of {len(predictions)} outputs hold NaN and count as wrong"] if undefined else []
 
 
-def _failed(failure: Failure) -> Answers:
-    return dict.fromkeys(METRICS, f"{failure.kind.replace('_', ' ')}: {failure.message}")
+def _failed(failure: Failure, names: Iterable[str]) -> Answers:
+    return dict.fromkeys(names, f"{failure.kind.replace('_', ' ')}: {failure.message}")

@@ -57,15 +57,15 @@ def memory(processes: Sequence[ProcessSample], provenance: Provenance) -> Answer
     return _with_provenance(answers, provenance)
 
 
-def fraction(value: float | str, samples: int, provenance: Provenance) -> Estimate | str:
+def score(value: float | str, samples: int, provenance: Provenance) -> Estimate | str:
     """A score over `samples` samples, or the reason why there is none."""
     return value if isinstance(value, str) else Estimate(value=value, samples=samples, provenance=provenance)
 
 
-def split(answers: Mapping[str, Estimate | str]) -> tuple[dict[str, Estimate], dict[str, str]]:
-    """The estimates, and the reasons of what is unmeasured, each in the order of `METRICS`."""
+def split(answers: Mapping[str, Estimate | str], metrics: Iterable[str]) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """The estimates, and the reasons of what is unmeasured, each in the order of `metrics`."""
     estimates, unmeasured = {}, {}
-    for metric in METRICS:
+    for metric in metrics:
         answer = answers[metric]
         if isinstance(answer, Estimate):
             estimates[metric] = answer

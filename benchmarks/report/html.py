@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from edgecc.benchmarks.report import summary
-from edgecc.benchmarks.report.plots import plots
+from edgecc.benchmarks.report.layers import layer_cells
+from edgecc.benchmarks.report.plots import layer_plot, plots
+from edgecc.benchmarks.report.steps import score_name, step_lines, unpaid, what_can_be_seen
 from edgecc.benchmarks.report.trials import Tuning
-from edgecc.metrics import METRICS
-from edgecc.results import Environment, Judgement, Results, Row
+from edgecc.results import Environment, Judgement, Pays, Results, Row
 from edgecc.units import Unit, format_value
+
+_STEP_STATUS = {Pays.YES: "pass", Pays.NO: "inconclusive", Pays.UNKNOWN: "unjudged"}
+"""The colours of statuses: a step that does not pay breaks nothing."""
 
 
 def render_html(results: Results, judgement: Judgement, tuning: Tuning | None) -> str:
@@ -35,7 +39,18 @@ def render_html(results: Results, judgement: Judgement, tuning: Tuning | None) -
         tuning=tuning,
         environments=_environments(results),
         facts=_facts(results),
-        details=[(summary.row_name(row), row, _metrics(row)) for row in results.rows],
+        score=summary.score_metric(results),
+        others=summary.other_metrics(results),
+        steps=step_lines(results),
+        step_score=score_name([step.record for step in results.steps], list(results.metrics)),
+        step_note=what_can_be_seen(results) or "",
+        step_status=_STEP_STATUS,
+        unpaid=unpaid(results),
+        layers=[
+            (summary.plain(f"{each.variant} ({each.format})"), layer_cells(each), layer_plot(each, f"layers{index}"))
+            for index, each in enumerate(results.layers)
+        ],
+        details=[(summary.row_name(row), row, _metrics(row, results)) for row in results.rows],
         unmeasured=summary.group_unmeasured(results),
         warnings=summary.group_warnings(results),
     )
@@ -79,9 +94,11 @@ def _description(environment: Environment, num_threads: int) -> dict[str, str]:
     }
 
 
-def _metrics(row: Row) -> list[dict[str, str]]:
+def _metrics(row: Row, results: Results) -> list[dict[str, str]]:
     """Every metric of a row: its value and how many raw values stand behind it, or why there is none."""
-    return [{"name": name, "value": summary.shown(row, name), "from": _origin(row, name)} for name in METRICS]
+    return [
+        {"name": name, "value": summary.shown(row, name), "from": _origin(row, name)} for name in results.all_metrics
+    ]
 
 
 def _origin(row: Row, metric: str) -> str:

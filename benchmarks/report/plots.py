@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from edgecc.benchmarks.report.summary import EMULATED_MARK, plain, shown
+from edgecc.benchmarks.report.layers import sqnr
+from edgecc.benchmarks.report.summary import EMULATED_MARK, plain, score_metric, shown
 from edgecc.benchmarks.report.trials import Tuning
-from edgecc.results import Results, Row
+from edgecc.metrics import Metric
+from edgecc.results import ArtifactLayers, Results, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,23 +55,25 @@ class Plot:
 def plots(results: Results, tuning: Tuning | None) -> list[Plot]:
     """The frontier and the latencies of each target, then the tuning's trials, where there are such values."""
     drawn = []
-    for index, target in enumerate(dict.fromkeys(row.target for row in results.rows)):
-        rows = [row for row in results.rows if row.target == target and "latency.p50" in row.estimates]
+    metric = results.all_metrics[score_metric(results)]
+    for index, target in enumerate(dict.fromkeys(row.target for row in results.variant_rows)):
+        rows = [row for row in results.variant_rows if row.target == target and "latency.p50" in row.estimates]
         if rows:
-            drawn += [_frontier(rows, f"frontier{index}"), _latencies(rows, f"latency{index}")]
+            drawn += [_frontier(rows, metric, f"frontier{index}"), _latencies(rows, metric.name, f"latency{index}")]
     has_scores = tuning is not None and any(trial.score is not None for trial in tuning.trials)
     return [*drawn, _trials(tuning)] if tuning is not None and has_scores else drawn
 
 
-def _frontier(rows: Sequence[Row], name: str) -> Plot:
+def _frontier(rows: Sequence[Row], metric: Metric, name: str) -> Plot:
     target = _clock(rows[0])
     caption = (
-        f"Size, latency and accuracy on {target}. Filled: nothing else here is as small, as fast and as accurate. "
+        f"Size, latency and {metric.name} on {target}. Filled: nothing else here is as small, as fast and as good. "
         "Hollow: something else is at least as good in all three and better in one."
     )
     with _figure(2.8 + 0.11 * len(rows)) as (figure, axes):
         for index, row in enumerate(rows):
-            _mark(axes, row, index, hollow=any(_dominates(other, row) for other in rows))
+            hollow = any(_dominates(other, row, metric) for other in rows)
+            _mark(axes, row, metric.name, index, hollow=hollow)
         axes.set_xlabel("size (kB)")
         axes.set_ylabel(f"p50 latency ({_unit(rows)[0]})")
         axes.margins(0.15)  # before the limits, which stop matplotlib from choosing any more
@@ -79,36 +83,37 @@ def _frontier(rows: Sequence[Row], name: str) -> Plot:
         figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
         axes.xaxis.set_major_formatter(_in_units_of(1e3))
         axes.yaxis.set_major_formatter(_in_units_of(_unit(rows)[1]))
-        return _plot(figure, name, f"Size against latency on {target}", _points_in_words(rows), caption)
+        words = _points_in_words(rows, metric.name)
+        return _plot(figure, name, f"Size against latency on {target}", words, caption)
 
 
-def _mark(axes: Axes, row: Row, index: int, *, hollow: bool) -> None:
+def _mark(axes: Axes, row: Row, metric: str, index: int, *, hollow: bool) -> None:
     colour = _PALETTE[index % len(_PALETTE)]
     x, y = row.estimates["size"].value, row.estimates["latency.p50"].value
     face = "none" if hollow else colour
     marker = _MARKERS[index // len(_PALETTE) % len(_MARKERS)]
-    accuracy = f", {shown(row, 'accuracy')}" if "accuracy" in row.estimates else ""
+    score = f", {shown(row, metric)}" if metric in row.estimates else ""
     style: dict[str, Any] = {"markeredgecolor": colour, "markerfacecolor": face, "markeredgewidth": 2, "markersize": 9}
-    axes.plot([x], [y], marker, label=_label(row) + accuracy, **style)
+    axes.plot([x], [y], marker, label=_label(row) + score, **style)
 
 
 def _in_units_of(scale: float) -> Callable[[float, float], str]:
     return lambda value, _position: f"{value / scale:g}"
 
 
-def _dominates(other: Row, row: Row) -> bool:
-    """At least as good in size, latency and accuracy, and better in one."""
-    pairs = list(zip(_costs(other), _costs(row), strict=True))
+def _dominates(other: Row, row: Row, metric: Metric) -> bool:
+    """At least as good in size, latency and the score, and better in one."""
+    pairs = list(zip(_costs(other, metric), _costs(row, metric), strict=True))
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
-def _costs(row: Row) -> tuple[float, float, float]:
-    accuracy = row.estimates.get("accuracy")
-    lost = float("inf") if accuracy is None else -accuracy.value
+def _costs(row: Row, metric: Metric) -> tuple[float, float, float]:
+    score = row.estimates.get(metric.name)
+    lost = float("inf") if score is None else score.value if metric.better == "lower" else -score.value
     return row.estimates["size"].value, row.estimates["latency.p50"].value, lost
 
 
-def _latencies(rows: Sequence[Row], name: str) -> Plot:
+def _latencies(rows: Sequence[Row], metric: str, name: str) -> Plot:
     target, (unit, scale) = _clock(rows[0]), _unit(rows)
     caption = (
         f"Latency of single inferences on {target}. Box: the middle half, with the median; whiskers: 1 % to 99 %; "
@@ -125,7 +130,7 @@ def _latencies(rows: Sequence[Row], name: str) -> Plot:
         axes.grid(axis="x", alpha=0.25)
         if max(map(max, values)) > _WIDE_RANGE * min(map(min, values)):
             _make_logarithmic(axes)
-        return _plot(figure, name, f"Latencies on {target}", _points_in_words(rows), caption)
+        return _plot(figure, name, f"Latencies on {target}", _points_in_words(rows, metric), caption)
 
 
 def _make_logarithmic(axes: Axes) -> None:
@@ -156,6 +161,30 @@ def _trials(tuning: Tuning) -> Plot:
         return _plot(figure, "trials", f"{objective} of each tuning trial", words, words)
 
 
+def layer_plot(artifact: ArtifactLayers, name: str) -> Plot:
+    """Each layer's SQNR as a bar, the worst first; hollow where it was kept in float."""
+    of, layers = plain(f"{artifact.variant} ({artifact.format})"), artifact.worst_first()
+    full = max([1.0, *(layer.sqnr_db for layer in layers if layer.sqnr_db is not None)])
+    caption = (
+        f"Signal-to-quantization-noise ratio of each layer of {of}, the worst first. Hollow: kept in float, so that "
+        "its error is that of its inputs."
+    )
+    words = "; ".join(f"{plain(layer.layer)}: {sqnr(layer)}" for layer in layers) + "."
+    with _figure(0.9 + 0.24 * len(layers)) as (figure, axes):
+        for index, layer in enumerate(layers):
+            length = full if layer.sqnr_db is None else layer.sqnr_db
+            face = "none" if layer.kept else _PALETTE[0]
+            axes.barh([index], [length], height=0.6, edgecolor=_PALETTE[0], color=face, linewidth=1.5)
+            place = (max(length, 0.0), index)
+            axes.annotate(sqnr(layer), place, (4, 0), textcoords="offset points", va="center", size=8)
+        axes.set_yticks(range(len(layers)), [plain(layer.layer) for layer in layers])
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.set_xlabel("SQNR (dB)")
+        axes.grid(axis="x", alpha=0.25)
+        return _plot(figure, name, f"Error of each layer of {of}", words, caption)
+
+
 def _label(row: Row) -> str:
     return plain(f"{row.variant} ({row.format})")
 
@@ -169,10 +198,10 @@ def _unit(rows: Sequence[Row]) -> tuple[str, float]:
     return next(((unit, scale) for unit, scale in (("s", 1.0), ("ms", 1e-3)) if largest >= scale), ("µs", 1e-6))
 
 
-def _points_in_words(rows: Sequence[Row]) -> str:
+def _points_in_words(rows: Sequence[Row], metric: str) -> str:
     """What a screen reader says in place of the drawing."""
     points = [
-        f"{_label(row)}: size {shown(row, 'size')}, p50 {shown(row, 'latency.p50')}, accuracy {shown(row, 'accuracy')}"
+        f"{_label(row)}: size {shown(row, 'size')}, p50 {shown(row, 'latency.p50')}, {metric} {shown(row, metric)}"
         for row in rows
     ]
     return "; ".join(points) + "."

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgecc.benchmarks.reference import counterpart
-from edgecc.metrics import METRICS
+from edgecc.metrics import METRICS, user_metric
 from edgecc.results import Judgement, Provenance, Results, Row, Status, Verdict
-from edgecc.units import format_points, format_value
+from edgecc.units import Unit, format_points, format_value
 
 NOTHING = "–"
 EMULATED_MARK = "*"
@@ -33,8 +33,11 @@ class SummaryRow:
     size: str
     p50: str
     p90: str
-    accuracy: str
+    score: str
+    """Of `score_metric`."""
     drop: str
+    own: tuple[str, ...]
+    """The project's own metrics but that one, in the order of `other_metrics`."""
     verdict: str
     status: Status | None
     """Of the worst budget that counts; None where none was judged."""
@@ -83,8 +86,19 @@ def headline(judgement: Judgement) -> str:
 
 
 def summarize(results: Results, judgement: Judgement | None) -> list[SummaryRow]:
-    """A line for every row of the results. Without a judgement the verdict says whether the row has numbers."""
-    return [_summary_row(row, results, judgement) for row in results.rows]
+    """A line for every variant's row. Without a judgement the verdict says whether the row has numbers."""
+    return [_summary_row(row, results, judgement) for row in results.variant_rows]
+
+
+def score_metric(results: Results) -> str:
+    """The metric that tells how good the answers are: accuracy, or else the project's first where there is none."""
+    scored = any("accuracy" in row.estimates for row in results.rows)
+    return "accuracy" if scored or not results.metrics else user_metric(next(iter(results.metrics)))
+
+
+def other_metrics(results: Results) -> list[str]:
+    """The project's own metrics but `score_metric`."""
+    return [name for own in results.metrics if (name := user_metric(own)) != score_metric(results)]
 
 
 def group_unmeasured(results: Results) -> list[UnmeasuredGroup]:
@@ -114,10 +128,11 @@ def notes(results: Results) -> list[str]:
         if row.failure is not None
     ]
     warnings = [f"{', '.join(where)}: {warning}" for warning, where in group_warnings(results)]
+    score = score_metric(results)
     unscored = [
-        f"{row_name(row)}: accuracy is unmeasured: {plain(row.unmeasured['accuracy'])}"
+        f"{row_name(row)}: {score} is unmeasured: {plain(row.unmeasured[score])}"
         for row in results.rows
-        if row.failure is None and results.evaluation_samples and "accuracy" in row.unmeasured
+        if row.failure is None and results.evaluation_samples and score in row.unmeasured
     ]
     return failures + unscored + warnings
 
@@ -137,8 +152,10 @@ def shown(row: Row, metric: str) -> str:
     estimate = row.estimates.get(metric)
     if estimate is None:
         return NOTHING
-    emulated = METRICS[metric].wall_clock and estimate.provenance is Provenance.EMULATED
-    return format_value(estimate.value, METRICS[metric].unit) + (EMULATED_MARK if emulated else "")
+    known = METRICS.get(metric)  # any other is the project's own, a plain number
+    emulated = known is not None and known.wall_clock and estimate.provenance is Provenance.EMULATED
+    unit = Unit.NUMBER if known is None else known.unit
+    return format_value(estimate.value, unit) + (EMULATED_MARK if emulated else "")
 
 
 def is_emulated(results: Results) -> bool:
@@ -155,21 +172,26 @@ def _summary_row(row: Row, results: Results, judgement: Judgement | None) -> Sum
         size=shown(row, "size"),
         p50=shown(row, "latency.p50"),
         p90=shown(row, "latency.p90"),
-        accuracy=shown(row, "accuracy"),
+        score=shown(row, score_metric(results)),
         drop=_drop(row, results),
+        own=tuple(shown(row, name) for name in other_metrics(results)),
         verdict=verdict,
         status=status,
     )
 
 
 def _drop(row: Row, results: Results) -> str:
-    """Accuracy lost against the reference on the same target; negative where it was gained."""
+    """How much of the score is lost against the reference on the same target; negative where it became better."""
     neighbours = [other for other in results.rows if other.target == row.target]
     reference = counterpart(neighbours, results.reference_variant, row.format)
     if reference is None or row.variant == reference.variant:
         return NOTHING
-    own, others = row.estimates.get("accuracy"), reference.estimates.get("accuracy")
-    return NOTHING if own is None or others is None else format_points(others.value - own.value)
+    metric = results.all_metrics[score_metric(results)]
+    own, others = row.estimates.get(metric.name), reference.estimates.get(metric.name)
+    if own is None or others is None:
+        return NOTHING
+    lost = others.value - own.value if metric.better == "higher" else own.value - others.value
+    return format_points(lost) if metric.unit is Unit.FRACTION else f"{lost:+.3g}"
 
 
 def _verdict(row: Row, judgement: Judgement | None) -> tuple[str, Status | None]:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgecc.benchmarks.report.steps import (
+    StepLine,
+    compiled_lines,
+    score_name,
+    step_lines,
+    unpaid,
+    what_can_be_seen,
+)
 from edgecc.benchmarks.report.summary import (
     EMULATED_NOTE,
     SummaryRow,
@@ -12,15 +21,18 @@ from edgecc.benchmarks.report.summary import (
     judged,
     notes,
     plain,
+    score_metric,
     status_in_words,
     summarize,
 )
-from edgecc.results import Judgement, Results, Status
+from edgecc.benchmarks.steps import PlannedStep
+from edgecc.results import Judgement, Pays, Results, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+_ANSWER_STYLES = {Pays.YES: "green", Pays.NO: "bold yellow", Pays.UNKNOWN: "", None: ""}
 _STYLES = {Status.PASS: "green", Status.FAIL: "bold red", Status.INCONCLUSIVE: "yellow", Status.UNMEASURED: "yellow"}
 
 
@@ -38,19 +50,62 @@ def results_table(results: Results, judgement: Judgement | None) -> RenderableTy
     for target in targets:
         own = [line for line in lines if line.target == target]
         parts += [Text(f"on {target}", style="bold")] if len(targets) > 1 else []
-        parts.append(_target_table(own, "state" if judgement is None else "verdict"))
+        parts.append(_target_table(own, score_metric(results), "state" if judgement is None else "verdict"))
     parts += [Text(EMULATED_NOTE, style="dim")] if is_emulated(results) else []
     return Group(*parts, *map(Text, notes(results)))
 
 
-def _target_table(lines: list[SummaryRow], last: str) -> Table:
+def _target_table(lines: list[SummaryRow], score: str, last: str) -> Table:
     from rich.text import Text
 
-    table = _table(["variant", "format"], ["size", "p50", "p90", "accuracy", "drop"], [last])
+    table = _table(["variant", "format"], ["size", "p50", "p90", score, "drop"], [last])
     for line in lines:
-        cells = (line.variant, line.format, line.size, line.p50, line.p90, line.accuracy, line.drop)
+        cells = (line.variant, line.format, line.size, line.p50, line.p90, line.score, line.drop)
         # Text and not str: a name with [brackets] is no markup.
         table.add_row(*map(Text, cells), Text(line.verdict, style=_STYLES[line.status] if line.status else ""))
+    return table
+
+
+def steps_table(results: Results) -> RenderableType | None:
+    """What each compression step did on each target, and a sentence for each that does not pay; None without steps."""
+    from rich.console import Group
+    from rich.text import Text
+
+    if not results.steps:
+        return None
+    lines = step_lines(results)
+    score = score_name([step.record for step in results.steps], list(results.metrics))
+    targets = list(dict.fromkeys(line.target for line in lines))
+    parts: list[RenderableType] = []
+    for target in targets:
+        parts += [Text(f"steps on {target}", style="bold")] if len(targets) > 1 else []
+        parts.append(_steps([line for line in lines if line.target == target], score, with_time=True))
+    sentences = [*filter(None, [what_can_be_seen(results)]), *unpaid(results)]
+    return Group(*parts, *map(Text, sentences))
+
+
+def compiled_steps_table(steps: Sequence[PlannedStep], own_metrics: Sequence[str]) -> Table | None:
+    """What each compression step did to what was compiled; None without steps."""
+    if not steps:
+        return None
+    return _steps(compiled_lines(steps), score_name([step.record for step in steps], own_metrics), with_time=False)
+
+
+def _steps(lines: list[StepLine], score: str, *, with_time: bool) -> Table:
+    """Two lines a step, before and after, and a third for what is known of the difference."""
+    from rich.text import Text
+
+    numbers = ["size", "gzip -9", "zeros", score, *(["p50"] if with_time else [])]
+    table = _table(["step", "artifact"], numbers, [])
+    table.add_column("pays" if with_time else "what it does", overflow="fold", min_width=9)
+    for line in lines:
+        before, after = line.artifacts
+        times = [("\n".join([*line.p50, line.interval]))] if with_time else []
+        cells = [
+            f"{line.kind}\n{line.format}", f"{before}\n→{after}", "\n".join(line.size), "\n".join(line.compressed),
+            "\n".join(line.zeros), "\n".join([*line.score, line.p_value]).rstrip(), *times,
+        ]  # fmt: skip
+        table.add_row(*map(Text, cells), Text(line.answer, style=_ANSWER_STYLES[line.pays]))
     return table
 
 

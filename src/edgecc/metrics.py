@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from edgecc.units import Unit
+
+Better = Literal["lower", "higher"]
+USER_PREFIX = "user."
 
 
 @dataclass(frozen=True)
@@ -14,7 +18,7 @@ class Metric:
 
     name: str
     unit: Unit
-    better: Literal["lower", "higher"]
+    better: Better
     meaning: str
     on_target: bool = True
     """False where the artifact alone tells, whatever the target."""
@@ -49,3 +53,16 @@ _ALL = (
     Metric("agreement.top1", Unit.FRACTION, "higher", "same top-1 class as the reference variant, on the target"),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def user_metric(name: str) -> str:
+    """What a budget and the results call a metric of the project's own."""
+    return f"{USER_PREFIX}{name}"
+
+
+def all_metrics(own: Mapping[str, Better]) -> dict[str, Metric]:
+    """What a project can measure, by name: the built-in metrics, then its own, given with their directions."""
+    return METRICS | {
+        user_metric(name): Metric(user_metric(name), Unit.NUMBER, better, "the project's own, on the target")
+        for name, better in own.items()
+    }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from edgecc.artifact import Artifact, Format, Record
+from edgecc.artifact import Artifact, Format, Record, StepRecord
+from edgecc.metrics import Better, Metric, all_metrics
 
 RESULTS_VERSION = 1
 
@@ -84,6 +86,8 @@ class Row(Record):
     """One artifact on one target."""
 
     variant: str
+    only_for_steps: bool = False
+    """It is there for a step to be compared with, and never ships."""
     artifact: Artifact
     target: str
     target_kind: str
@@ -110,6 +114,74 @@ class Row(Record):
         return self.artifact.format
 
 
+class LatencyRatio(Record):
+    """Latency after a step over latency before it: below 1 it became faster. The interval is at 95 %."""
+
+    value: float
+    low: float
+    high: float
+    processes: int
+    """Of each artifact, in pairs that ran in turn."""
+
+    @property
+    def visible(self) -> float:
+        """The smallest relative change that these processes could have told from none."""
+        return self.high / self.value - 1
+
+
+class Pays(StrEnum):
+    """Whether a compression step is worth what it costs."""
+
+    YES = "pays"
+    NO = "does not pay"
+    UNKNOWN = "cannot tell"
+
+
+class StepResult(Record):
+    """One compression step on one target."""
+
+    variant: str
+    """What the step makes: a variant of the project, or `VARIANT@STEP`."""
+    format: Format
+    target: str
+    record: StepRecord
+    """What is there before it and after it, on validation samples."""
+    latency: LatencyRatio | None
+    latency_unmeasured: str | None = None
+    """Why there is no ratio."""
+    pays: Pays
+    marks: tuple[str, ...]
+    """What it does, in words such as `smaller` and `slower`; none where nothing clear changes."""
+    without: str | None
+    """The variant that goes without this step."""
+    reason: str
+    """One sentence that stands alone."""
+
+
+class LayerError(Record):
+    """How far one layer of a quantized artifact is from the float one, on calibration samples."""
+
+    layer: str
+    operator: str
+    sqnr_db: float | None
+    """Signal-to-quantization-noise ratio; None where there is no error at all."""
+    cosine: float
+    kept: bool
+    """It was kept in float."""
+
+
+class ArtifactLayers(Record):
+    """The layers of one quantized artifact, in the order in which they run."""
+
+    variant: str
+    format: Format
+    layers: tuple[LayerError, ...]
+
+    def worst_first(self) -> list[LayerError]:
+        """The layers with the lowest SQNR first."""
+        return sorted(self.layers, key=lambda layer: math.inf if layer.sqnr_db is None else layer.sqnr_db)
+
+
 class Results(Record):
     """One bench: every artifact on every target it was asked to measure."""
 
@@ -125,7 +197,22 @@ class Results(Record):
     evaluation_samples: int
     reference_variant: str | None
     """The variant that `agreement.top1` compares with."""
+    metrics: Mapping[str, Better] = {}
+    """Which way each of the project's own metrics is better, by its name."""
     rows: tuple[Row, ...]
+    steps: tuple[StepResult, ...] = ()
+    """Every compression step of what was measured, on every target."""
+    layers: tuple[ArtifactLayers, ...] = ()
+
+    @property
+    def variant_rows(self) -> tuple[Row, ...]:
+        """The rows of the project's variants, without those that are there for steps to be compared with."""
+        return tuple(row for row in self.rows if not row.only_for_steps)
+
+    @property
+    def all_metrics(self) -> dict[str, Metric]:
+        """What could be measured, by name: the built-in metrics and `user.NAME`."""
+        return all_metrics(self.metrics)
 
 
 class Status(StrEnum):

@@ -22,6 +22,8 @@ class Unit(StrEnum):
     BYTES = "B"
     FRACTION = "fraction"
     PER_SECOND = "1/s"
+    NUMBER = "1"
+    """A plain number, of a metric of the user's own."""
 
 
 _SUFFIXES: dict[Unit, dict[str, float]] = {
@@ -32,6 +34,7 @@ _SUFFIXES: dict[Unit, dict[str, float]] = {
     },
     Unit.FRACTION: {"%": 0.01},
     Unit.PER_SECOND: {"/s": 1.0},
+    Unit.NUMBER: {"%": 0.01},
 }  # fmt: skip
 _POINTS = {"pp": 0.01}
 
@@ -40,8 +43,10 @@ EXAMPLES = {
     Unit.BYTES: '"350 kB" (B, kB, MB, GB, KiB, MiB, GiB)',
     Unit.FRACTION: '"97 %"',
     Unit.PER_SECOND: '"100 /s"',
+    Unit.NUMBER: '0.95 or "95 %"',
 }
 POINTS_EXAMPLE = '"1 pp" (percentage points)'
+_DIFFERENCE_EXAMPLE = '0.01 or "1 pp"'
 
 _QUANTITY = re.compile(r"\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+)\s*(\S*)\s*")
 
@@ -52,6 +57,8 @@ def parse(text: object, unit: Unit) -> float:
     Raises:
         ValueError: no number, no unit, a unit of another kind, or a value that is not finite; says what was expected.
     """
+    if unit is Unit.NUMBER and isinstance(text, int | float):
+        return _finite(float(text), EXAMPLES[unit])
     value = _parse(text, _SUFFIXES[unit], EXAMPLES[unit])
     if unit is Unit.FRACTION and value > 1:
         raise ValueError("at most 100 %")
@@ -63,12 +70,24 @@ def parse_points(text: object) -> float:
     return _parse(text, _POINTS, POINTS_EXAMPLE)
 
 
+def parse_difference(value: object) -> float:
+    """Read a difference between two plain numbers: 0.01, or "1 pp" where they are fractions."""
+    number = float(value) if isinstance(value, int | float) else _parse(value, _POINTS, _DIFFERENCE_EXAMPLE)
+    if number < 0:
+        raise ValueError("0 or more")
+    return _finite(number, _DIFFERENCE_EXAMPLE)
+
+
 def _parse(text: object, suffixes: dict[str, float], example: str) -> float:
     match = _QUANTITY.fullmatch(text) if isinstance(text, str) else None
     if match is None or match[2] not in suffixes:
         raise ValueError(f"a quantity like {example}")
     # In decimal, so that "0.7 pp" is the float nearest to 0.007, as 7 of 1,000 samples are: limits are inclusive.
     value = float(Decimal(repr(float(match[1]))) * Decimal(repr(suffixes[match[2]])))
+    return _finite(value, example)
+
+
+def _finite(value: float, example: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"a finite quantity like {example}")
     return value
@@ -90,6 +109,8 @@ def format_value(value: float, unit: Unit, extra_digits: int = 0) -> str:
             return f"{100 * value:.{2 + extra_digits}f} %"
         case Unit.PER_SECOND:
             return f"{value:,.{extra_digits}f} /s"
+        case Unit.NUMBER:
+            return f"{value:,.{extra_digits}f}" if abs(value) >= 10_000 else f"{value:.{4 + extra_digits}g}"
 
 
 def format_bytes(value: float, extra_digits: int = 0) -> str:

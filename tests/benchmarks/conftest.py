@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from edgecc.artifact import Artifact, Format, TensorSpec
+from edgecc.artifact import Artifact, Figures, Format, StepRecord, TensorSpec
 from edgecc.benchmarks.built import Built
+from edgecc.benchmarks.payoff import judge_steps
 from edgecc.benchmarks.plan import BenchPlan, Subject
 from edgecc.benchmarks.rows import Attempt, RowMaker
 from edgecc.benchmarks.scoring import EvaluationSet
+from edgecc.benchmarks.steps import PlannedStep
 from edgecc.errors import TargetError
 from edgecc.project import BenchSection, Project
-from edgecc.results import Environment, Failure, ProcessSample, Results
+from edgecc.results import ArtifactLayers, Environment, Estimate, Failure, LayerError, ProcessSample, Results
 from edgecc.targets.wire import LatencyTask, RunReply, RunRequest
 
 ENVIRONMENT = Environment(
@@ -213,3 +215,65 @@ def _artifact(digit: str, size_bytes: int) -> Artifact:
 
 def _classes(right: int) -> Any:
     return np.asarray([0] * right + [1] * (100 - right))
+
+
+def step_record(
+    kind: str = "quantize",
+    before: str = "float32",
+    *,
+    sizes: tuple[int, int] = (47_300, 13_200),
+    compressed: tuple[int, int] = (44_000, 11_000),
+    lost_gained: tuple[int, int] | None = (3, 2),
+    scores: tuple[float | None, float | None] = (0.975, 0.974),
+) -> StepRecord:
+    """A step on 1,000 validation samples; without `lost_gained`, of a task that has no classes."""
+    figures = [
+        Figures(size_bytes=size, compressed_bytes=small, sparsity=0.25, score=score, samples=1000)
+        for size, small, score in zip(sizes, compressed, scores, strict=True)
+    ]
+    lost, gained = lost_gained or (None, None)
+    p_values = {(3, 2): 1.0, (20, 2): 1.2e-4, (2, 20): 1.2e-4}
+    return StepRecord(
+        kind=kind, before_variant=before, before=figures[0], after=figures[1], lost=lost, gained=gained,
+        p_value=None if lost_gained is None else p_values[lost_gained],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def make_record() -> Callable[..., StepRecord]:
+    return step_record
+
+
+@pytest.fixture
+def stepped(make_results: Callable[..., Results]) -> Results:
+    """float32, int8 and small@prune on a gateway: int8 is smaller and 1.3 times slower, and pruning bought nothing."""
+    row = make_results().rows[0]
+    times = {"float32": (1.0, 1.01, 0.99), "int8": (1.3, 1.32, 1.28), "small@prune": (1.0, 1.0, 1.01)}
+    rows = tuple(
+        row.model_copy(
+            update={
+                "variant": name, "only_for_steps": "@" in name,
+                "processes": tuple(process(*[0.001 * value] * 200) for value in values),
+                "estimates": {**row.estimates, "latency.p50": Estimate(value=0.001 * values[0], samples=600)},
+            }
+        )
+        for name, values in times.items()
+    )  # fmt: skip
+    same = step_record("prune", sizes=(47_300, 47_300), compressed=(44_000, 43_900))
+    steps = (
+        PlannedStep("int8", Format.TFLITE, step_record(), "float32"),
+        PlannedStep("small@prune", Format.TFLITE, same, None),
+    )
+    layers = [("conv1", "CONV_2D", 31.2, 0.9996, False), ("conv2", "CONV_2D", 8.4, 0.93, False),
+              ("dense", "FULLY_CONNECTED", 22.0, 0.997, True), ("embedding", "GATHER", None, 1.0, False)]  # fmt: skip
+    errors = [
+        LayerError(layer=layer, operator=operator, sqnr_db=sqnr_db, cosine=cosine, kept=kept)
+        for layer, operator, sqnr_db, cosine, kept in layers
+    ]
+    return make_results().model_copy(
+        update={
+            "rows": rows,
+            "steps": judge_steps(steps, rows),
+            "layers": (ArtifactLayers(variant="int8", format=Format.TFLITE, layers=tuple(errors)),),
+        }
+    )

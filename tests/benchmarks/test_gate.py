@@ -330,6 +330,68 @@ def test_a_warning_never_counts(make_project: MakeProject, make_results: MakeRes
     assert exit_code(judgement) is ExitCode.PASSED
 
 
+OWN = {"auc": {"function": "mine:auc"}, "error": {"function": "mine:error", "better": "lower"}}
+
+
+def scored(results: Results, metric: str, reference: float, own: float) -> Results:
+    """The results with one metric of the user's on float32 and int8."""
+    results = changed(results, metric, Estimate(value=reference, samples=100), "float32")
+    return changed(results, metric, Estimate(value=own, samples=100))
+
+
+@pytest.mark.parametrize(
+    ("budget", "values", "status", "observed"),
+    [
+        ({"metric": "user.auc", "min": 0.95}, (0.97, 0.95), Status.PASS, "0.95"),
+        ({"metric": "user.auc", "min": "95 %"}, (0.97, 0.9499), Status.FAIL, "0.9499"),
+        ({"metric": "user.error", "max": 2}, (1.0, 2.0), Status.PASS, "2"),
+        ({"metric": "user.error", "max": 0}, (0.0, 0.0), Status.PASS, "0"),
+        ({"metric": "user.auc", "max_drop": 0.01}, (0.97, 0.96), Status.PASS, "0.01"),
+        ({"metric": "user.auc", "max_drop": "1 pp"}, (0.97, 0.96), Status.PASS, "1 pp"),
+        ({"metric": "user.auc", "max_drop": 0.01}, (0.97, 0.9599), Status.FAIL, "0.0101"),
+        ({"metric": "user.auc", "max_drop": 0}, (0.97, 0.98), Status.PASS, "-0.01"),
+        ({"metric": "user.error", "max_drop": 0.1}, (0.7, 0.8), Status.PASS, "0.1"),
+        ({"metric": "user.error", "max_drop": 0.1}, (0.7, 0.81), Status.FAIL, "0.11"),
+        ({"metric": "user.error", "max_drop": 0.1}, (0.7, 0.1), Status.PASS, "-0.6"),
+    ],
+)
+def test_a_metric_of_the_users_is_judged_in_its_own_unit_and_direction(
+    make_project: MakeProject,
+    make_results: MakeResults,
+    built: Built,
+    budget: dict[str, Any],
+    values: tuple[float, float],
+    status: Status,
+    observed: str,
+) -> None:
+    project = make_project({**budget, "variant": "int8"}, metrics=OWN)
+    [verdict] = judge(project, scored(make_results(), budget["metric"], *values), built).verdicts
+    assert (verdict.status, verdict.observed) == (status, observed)
+
+
+def test_a_loss_of_the_users_metric_in_words(
+    make_project: MakeProject, make_results: MakeResults, built: Built
+) -> None:
+    project = make_project({"metric": "user.auc", "variant": "int8", "max_drop": 0.01}, metrics=OWN)
+    [verdict] = judge(project, scored(make_results(), "user.auc", 0.97, 0.955), built).verdicts
+    assert verdict.reason == (
+        "int8 (tflite) on gateway: user.auc loss 0.015 (0.955 against 0.97 of float32 (tflite) on gateway), "
+        "which breaks the budget of at most 0.01 worse than float32."
+    )
+
+
+def test_a_users_metric_that_was_not_measured_on_the_whole_set_passes_nothing(
+    make_project: MakeProject, make_results: MakeResults, built: Built
+) -> None:
+    project = make_project({"metric": "user.auc", "variant": "int8", "min": 0.5}, metrics=OWN)
+    assert judge(project, make_results(), built).status is Status.UNMEASURED
+    part = changed(make_results(), "user.auc", Estimate(value=0.9, samples=99))
+    assert judge(project, part, built).status is Status.UNMEASURED
+    whole = scored(make_results(), "user.auc", 0.9, 0.9)
+    assert judge(project, whole, Built(built.artifacts, DIFFERENT)).status is Status.UNMEASURED
+    assert judge(project, whole, built).status is Status.PASS
+
+
 ORDER = (Status.FAIL, Status.UNMEASURED, Status.INCONCLUSIVE, Status.PASS)
 
 

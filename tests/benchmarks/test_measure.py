@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 
 from edgecc.benchmarks.measure import measure
 from edgecc.benchmarks.plan import BenchPlan
-from edgecc.errors import TargetError
+from edgecc.errors import TargetError, UserCodeError
 from edgecc.metrics import METRICS
-from edgecc.results import Failure, FailureKind
+from edgecc.project import MetricSection
+from edgecc.results import Estimate, Failure, FailureKind
 from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply, RunRequest
 
 SCORES = [[1, 0], [0, 1], [1, 0], [1, 0]]
@@ -169,3 +171,91 @@ def test_the_cause_of_missing_agreement_is_the_reference(make_plan: MakePlan, ma
     _, other = measure(make_plan("float32", "int8"), [make_target("gateway", script)]).rows
     assert other.unmeasured["agreement.top1"] == "the reference float32 (tflite) failed here: unknown operator"
     assert "accuracy" in other.estimates
+
+
+MINE = """
+import numpy as np
+
+def margin(outputs, y, inputs):
+    print("on stderr")
+    return float(np.abs(outputs[:, 0] - outputs[:, 1]).mean()) + len(inputs)
+
+def raises(outputs, y):
+    raise ValueError("no such thing")
+"""
+
+
+def test_the_users_metrics_are_scored_on_real_outputs(
+    make_plan: MakePlan, make_target: Make, reply: Reply, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    sections = {name: MetricSection(function=f"mine:{name}") for name in ("margin", "raises")}
+    plan = dataclasses.replace(make_plan("a", "b"), metrics=sections, project_dir=tmp_path)
+
+    def script(request: RunRequest) -> RunReply:
+        if Path(request.artifact_path).stem == "b":
+            return RunReply(failure=Failure(kind=FailureKind.CRASHED, message="died"))
+        answer = reply(request, SCORES)
+        half = answer.outputs[0].model_copy(update={"scale": (0.5,), "zero_point": (0,)})
+        return answer.model_copy(update={"outputs": (half,)})
+
+    results = measure(plan, [make_target("gateway", script)])
+    a, b = results.rows
+    assert a.estimates["user.margin"] == Estimate(value=4.5, samples=4)
+    assert "mine:raises raised ValueError: no such thing" in a.unmeasured["user.raises"]
+    assert b.unmeasured["user.margin"] == "crashed: died"
+    assert results.metrics == {"margin": "higher", "raises": "higher"}
+    for row in results.rows:
+        assert {*row.estimates, *row.unmeasured} == {*METRICS, "user.margin", "user.raises"}
+    assert capsys.readouterr().out == ""
+
+
+def test_a_metric_that_is_not_there_stops_before_anything_is_measured(
+    make_plan: MakePlan, make_target: Make, reply: Reply, tmp_path: Path
+) -> None:
+    target = make_target("gateway", lambda request: reply(request, SCORES))
+    sections = {"auc": MetricSection(function="no_such:auc")}
+    with pytest.raises(UserCodeError, match="no_such"):
+        measure(dataclasses.replace(make_plan("a"), metrics=sections, project_dir=tmp_path), [target])
+    assert target.requests == []
+
+
+def test_several_inputs_reach_the_target_by_name(make_plan: MakePlan, make_target: Make, reply: Reply) -> None:
+    plan = make_plan("a", processes=1)
+    assert plan.evaluation is not None
+    samples = {"x.left": np.arange(80.0).reshape(40, 2), "x.right": np.arange(40.0).reshape(40, 1)}
+    np.savez(plan.evaluation, **samples, y=np.zeros(40, np.int64))
+    seen = []
+
+    def script(request: RunRequest) -> RunReply:
+        assert request.inputs_path is not None
+        with np.load(request.inputs_path) as members:
+            seen.append({name: len(members[name]) for name in members.files})
+            np.testing.assert_array_equal(members["right"], samples["x.right"][: len(members["right"])])
+        return reply(request, [[1, 0]] * 40)
+
+    [row] = measure(plan, [make_target("gateway", script)]).rows
+    assert seen == [{"left": 32, "right": 32}, {"left": 40, "right": 40}]
+    assert row.estimates["accuracy"].value == 1
+
+
+def test_several_outputs_have_no_accuracy(make_plan: MakePlan, make_target: Make, reply: Reply) -> None:
+    def script(request: RunRequest) -> RunReply:
+        answer = reply(request, SCORES)
+        if isinstance(request.task, OutputsTask):
+            np.savez(str(request.outputs_path) + ".npz", **{"0": np.asarray(SCORES), "1": np.zeros((4, 7))})
+            Path(str(request.outputs_path) + ".npz").rename(str(request.outputs_path))
+        return answer.model_copy(update={"outputs": answer.outputs * 2})
+
+    [row] = measure(make_plan("a"), [make_target("gateway", script)]).rows
+    assert row.failure is None
+    assert row.unmeasured["accuracy"] == "a model with one output is needed; this one has 2"
+    assert "latency.p50" in row.estimates
+
+
+def test_labels_that_are_not_classes_give_no_accuracy(make_plan: MakePlan, make_target: Make, reply: Reply) -> None:
+    plan = make_plan("a")
+    assert plan.evaluation is not None
+    np.savez(plan.evaluation, x=np.zeros((4, 2)), y=np.array([0, 1, 0, 1]), task="other")
+    [row] = measure(plan, [make_target("gateway", lambda request: reply(request, SCORES))]).rows
+    assert {row.unmeasured[name] for name in ("accuracy", "agreement.top1")} == {"the labels are not classes"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgecc.artifact import Format, Manifest, StageRecord, describe_file, write_manifest
+from edgecc.artifact import Format, Manifest, describe_file, write_manifest
 from edgecc.benchmarks.built import built_now
 from edgecc.benchmarks.plan import plan_file, plan_project
 from edgecc.errors import ArtifactError
@@ -34,13 +34,10 @@ def write_artifact(folder: ProjectFolder, variant: str, format: Format, /, **cha
     path = folder.artifact(variant, format)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(variant.encode())
-    quantize = folder.project.variants[variant].quantize
-    emit = StageRecord(
-        name=f"emit/{variant}/{format}", options={"quantize": quantize}, inputs={}, outputs={}, duration_s=1, metrics={}
-    )
+    recipe = folder.project.variants[variant].recipe()
     manifest = Manifest(
-        project="demo", variant=variant, artifact=describe_file(path), inputs=(), outputs=(), stages=(emit,), seed=0,
-        evaluation_sha256=sha256_of_file(folder.evaluation), tool_versions={}, git_commit="1f0c3de",
+        project="demo", variant=variant, artifact=describe_file(path), inputs=(), outputs=(), recipe=recipe, stages=(),
+        seed=0, evaluation_sha256=sha256_of_file(folder.evaluation), tool_versions={}, git_commit="1f0c3de",
     )  # fmt: skip
     write_manifest(path, manifest.model_copy(update=changes))
 
@@ -85,7 +82,9 @@ def test_the_gate_sees_what_lies_there_now(compiled: ProjectFolder) -> None:
 
 def test_another_variants_artifact_is_no_evidence(compiled: ProjectFolder) -> None:
     write_artifact(compiled, "int8", Format.TFLITE, variant="float32")
-    with pytest.raises(ArtifactError, match="int8, tflite, quantize int8; its manifest says demo, float32"):
+    with pytest.raises(
+        ArtifactError, match=r"expected demo, int8, tflite, made by .*; its manifest says demo, float32"
+    ):
         plan_project(compiled, compiled.project.emitted())
     assert ("int8", Format.TFLITE) in built_now(compiled).refused
 
@@ -95,7 +94,8 @@ def test_a_variant_that_is_quantized_otherwise_now_is_no_evidence(
 ) -> None:
     changed = make_project(variants={"float32": {}, "int8": {}})
     folder = compiled.model_copy(update={"project": changed})
-    assert "its manifest says demo, int8, tflite, quantize int8" in built_now(folder).refused["int8", Format.TFLITE]
+    refused = built_now(folder).refused["int8", Format.TFLITE]
+    assert "expected demo, int8, tflite, as it was trained; its manifest says demo, int8, tflite, made by" in refused
 
 
 def test_a_bare_file_has_no_reference(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_every_report_shows_the_same_rows(judged: tuple[Results, Judgement]) -> 
     page = Page(render_html(*judged, None)).text
     terminal, markdown = printed(results_table(*judged)), render_markdown(*judged).replace("\\", "")
     for row in summarize(*judged):
-        for text in (row.size, row.p50, row.p90, row.accuracy, row.drop, row.verdict):
+        for text in (row.size, row.p50, row.p90, row.score, row.drop, row.verdict):
             assert text in page
             assert text in terminal
             assert text in markdown
@@ -181,7 +181,7 @@ def test_the_table_fits_80_columns(make_results: MakeResults, judged: tuple[Resu
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     for row in summarize(results, judged[1]):
-        assert all(value in text for value in (row.format, row.size, row.p50, row.p90, row.accuracy))
+        assert all(value in text for value in (row.format, row.size, row.p50, row.p90, row.score))
 
 
 def test_targets_are_named_where_there_are_several(make_results: MakeResults) -> None:
@@ -206,7 +206,7 @@ def test_emulated_times_are_marked_everywhere(
 def test_a_row_that_failed_is_shown_without_numbers(make_results: MakeResults) -> None:
     results = make_results(int8_failure=Failure(kind=FailureKind.OUT_OF_MEMORY, message="died"))
     row = summarize(results, None)[1]
-    assert (row.p50, row.accuracy, row.verdict, row.size) == ("–", "–", "out of memory", "350 B")
+    assert (row.p50, row.score, row.verdict, row.size) == ("–", "–", "out of memory", "350 B")
     assert "int8 (tflite) on gateway: out of memory: died" in printed(results_table(results, None))
 
 

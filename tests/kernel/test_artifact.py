@@ -21,6 +21,7 @@ def artifact(tmp_path: Path) -> Path:
         artifact=Artifact(path=path.name, format=Format.TFLITE, sha256=described.sha256, size_bytes=5),
         inputs=(),
         outputs=(),
+        recipe={"distill": None, "prune": None, "quantize": None},
         stages=(),
         evaluation_sha256="0" * 64,
         seed=0,

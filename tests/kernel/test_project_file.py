@@ -26,6 +26,15 @@ kind = "fake"
 """
 
 
+OWN = """
+[metrics.auc]
+function = "mine:auc"
+[metrics.loss]
+function = "mine:loss"
+better = "lower"
+"""
+
+
 class FakeOptions(Section):
     """The keys of a kind of target that only these tests know."""
 
@@ -67,7 +76,7 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("replace", "by", "key", "says"),
     [
-        ('"int8"', '"int9"', "variants.int8.quantize", "one of `int8`; got 'int9'. Did you mean `int8`?"),
+        ('"int8"', '"int9"', "variants.int8.quantize.scheme", "Did you mean `int8`?"),
         ('name = "digits"', 'name = "../etc"', "name", "a name of letters"),
         ('"models:cnn"', '"models.cnn"', "model.builder", '"module:function"'),
         ('builder = "models:cnn"', "", "model", "either `builder` or `path`"),
@@ -87,8 +96,8 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
         ("[variants.float32]", '[train.learning_rate]\nschedule = "step"\npatience = 3\n[variants.float32]',
          "train.learning_rate.patience", "one of `every_epochs`, `factor`, `initial`, `schedule`, `warmup_epochs`"),
         ("[variants.float32]", '[emit]\nformats = ["onnx", "onnx"]\n[variants.float32]', "emit.formats", "each once"),
-        ("[variants.float32]", '[verify]\nmin_agreement_int8 = "150 %"\n[variants.float32]',
-         "verify.min_agreement_int8", "at most 100 %"),
+        ("[variants.float32]", '[verify]\nmin_agreement_quantized = "150 %"\n[variants.float32]',
+         "verify.min_agreement_quantized", "at most 100 %"),
         ("[variants.float32]", '[bench]\ntime_limit = "0 s"\n[variants.float32]', "bench.time_limit", "more than"),
     ],
 )  # fmt: skip
@@ -117,10 +126,46 @@ def test_the_schedules_own_keys_are_checked(tmp_path: Path) -> None:
         ('metric = "size"\nmax = "1 kB"\nagainst = "float32"', "budgets[0]", "`against` only together"),
         ('metric = "agreement.top1"\nmax_drop = "1 pp"', "budgets[0]", "only for accuracy"),
         ('metric = "size"\nmax = "1 kB"\nseverity = "warning"', "budgets[0].severity", "Did you mean `warn`?"),
+        ('metric = "size"\nmax = 350', "budgets[0].max", 'a quantity like "350 kB"'),
+        ('metric = "size"\nmax = true', "budgets[0].max", 'a quantity like "2 ms"'),
+        ('metric = "user.acu"\nmin = 0.9', "budgets[0].metric", "Did you mean `user.auc`?"),
+        ('metric = "user.auc"\nmax = 0.9', "budgets[0].max", "`min` or `max_drop`: of user.auc more is better"),
+        ('metric = "user.loss"\nmin = 0.9', "budgets[0].min", "`max` or `max_drop`: of user.loss more is worse"),
+        ('metric = "user.auc"\nmin = "2 ms"', "budgets[0].min", '0.95 or "95 %"'),
+        ('metric = "user.auc"\nmin = 0.9\nmax_drop = 0.1', "budgets[0]", "exactly one of"),
+        ('metric = "user.auc"\nmax_drop = -1', "budgets[0].max_drop", "0 or more"),
+        ('metric = "user.auc"\nmin = nan', "budgets[0].min", "finite"),
+        ('metric = "user.auc"\nmax_drop = 0\nagainst = "fp32"', "budgets[0].against", "`float32`"),
     ],
 )
 def test_budgets_that_judge_nothing_or_nonsense(tmp_path: Path, budget: str, key: str, says: str) -> None:
-    assert says in faults(tmp_path, f"{GOOD}[[budgets]]\n{budget}\n")[key]
+    assert says in faults(tmp_path, f"{GOOD}{OWN}[[budgets]]\n{budget}\n")[key]
+
+
+def test_metrics_of_the_users_own(tmp_path: Path) -> None:
+    budgets = [
+        'metric = "user.auc"\nmin = 0.9', 'metric = "user.loss"\nmax = "5 %"',
+        'metric = "user.loss"\nmax_drop = "1 pp"\nvariant = "int8"',
+    ]  # fmt: skip
+    project = load(tmp_path, GOOD + OWN + "".join(f"[[budgets]]\n{budget}\n" for budget in budgets))
+    assert [budget.limit for budget in project.budgets] == [0.9, 0.05, 0.01]
+    assert [budget.in_words() for budget in project.budgets] == [
+        "at least 0.9", "at most 5 %", "at most 1 pp worse than float32",
+    ]  # fmt: skip
+    assert (project.all_metrics["user.auc"].better, project.all_metrics["user.loss"].better) == ("higher", "lower")
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "says"),
+    [
+        ('function = "mine"', "metrics.auc.function", '"module:function"'),
+        ('function = "mine:auc"\nbetter = "hihger"', "metrics.auc.better", "Did you mean `higher`?"),
+        ('function = "mine:auc"\nbeter = "higher"', "metrics.auc.beter", "Did you mean `better`?"),
+        ("", "metrics.auc.function", "required"),
+    ],
+)
+def test_faults_of_the_users_metrics(tmp_path: Path, table: str, key: str, says: str) -> None:
+    assert says in faults(tmp_path, f"{GOOD}[metrics.auc]\n{table}\n")[key]
 
 
 def test_a_budget_without_any_target_to_measure_on(tmp_path: Path) -> None:
@@ -129,7 +174,7 @@ def test_a_budget_without_any_target_to_measure_on(tmp_path: Path) -> None:
 
 
 def test_a_format_that_cannot_be_quantized_is_an_error(tmp_path: Path) -> None:
-    text = GOOD + '[emit]\nformats = ["tflite", "onnx"]\n'
+    text = GOOD.replace('quantize = "int8"', 'quantize = "int16x8"') + '[emit]\nformats = ["tflite", "onnx"]\n'
     assert "set variants.int8.formats" in faults(tmp_path, text)["variants.int8.quantize"]
 
 

@@ -86,3 +86,21 @@ def test_writing_and_reading_back_keeps_three_digits(value: float) -> None:
 def test_bytes_are_never_shown_as_a_thousand_of_a_smaller_unit(value: int) -> None:
     number, unit = format_bytes(value).split()
     assert float(number) < 1000 or unit == "GB"
+
+
+@pytest.mark.parametrize(("written", "value"), [(0.95, 0.95), (-3, -3.0), ("95 %", 0.95)])
+def test_a_plain_number_is_a_number_or_a_percentage(written: object, value: float) -> None:
+    assert parse(written, Unit.NUMBER) == value
+
+
+@pytest.mark.parametrize("written", [float("nan"), float("inf"), "0.95", "2 ms"])
+def test_what_is_no_plain_number(written: object) -> None:
+    with pytest.raises(ValueError, match=r'0\.95 or "95 %"'):
+        parse(written, Unit.NUMBER)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.97314, "0.9731"), (1, "1"), (1234.56, "1235"), (-12345.6, "-12,346"), (1e-7, "1e-07")]
+)
+def test_plain_numbers_are_shown_with_four_digits(value: float, shown: str) -> None:
+    assert format_value(value, Unit.NUMBER) == shown

@@ -57,7 +57,7 @@ def bench(
     Exits 2 if a bare file is not a model that can be run, 3 if something gave no numbers.
     """
     from edgecc import api
-    from edgecc.benchmarks.report.table import results_table
+    from edgecc.benchmarks.report.table import results_table, steps_table
     from edgecc.cli.console import TerminalProgress, show
     from edgecc.errors import ArtifactError, ExitCode
     from edgecc.results import FailureKind
@@ -83,4 +83,6 @@ def bench(
         click.echo(results.model_dump_json())
     else:
         show(results_table(results, None))
+        if steps := steps_table(results):
+            show(steps)
     return ExitCode.UNDECIDED if any(row.failure for row in results.rows) else ExitCode.PASSED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,13 @@ import click
 from edgecc.cli.options import json_flag, narrowed_by_artifact, project_argument
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from edgecc.compiler.compile import Compilation
+    from edgecc.compiler.publish import Compiled
+    from edgecc.project import Project
+
+WORST_LAYERS = 3
 
 
 @click.command(epilog="\b\nExamples:\n  edgecc compile\n  edgecc compile examples/digits --variant int8")
@@ -19,26 +26,52 @@ if TYPE_CHECKING:
 @narrowed_by_artifact
 @json_flag
 def compile(project: Path, variants: tuple[str, ...], formats: tuple[str, ...], as_json: bool) -> None:
-    """Tune, train, quantize, emit and verify; only what changed."""
+    """Tune, train, distill, prune, quantize, emit and verify; only what changed."""
     from edgecc import api
     from edgecc.cli.console import TerminalProgress
 
     with TerminalProgress() as progress:
-        compilation = api.compile(project, variants=variants, formats=formats, progress=progress)
+        folder = api.open_project(project)
+        compilation = api.compile(folder, variants=variants, formats=formats, progress=progress)
     if as_json:
         click.echo(json.dumps([artifact.manifest.model_dump(mode="json") for artifact in compilation.artifacts]))
     else:
-        _show(compilation)
+        _show(compilation, folder.project)
 
 
-def _show(compilation: Compilation) -> None:
+def _show(compilation: Compilation, project: Project) -> None:
+    from edgecc.benchmarks.report.layers import worst_layers
+    from edgecc.benchmarks.report.table import compiled_steps_table
+    from edgecc.benchmarks.steps import layers_of, steps_of
+    from edgecc.cli.console import show
+
+    own = [artifact for artifact in compilation.artifacts if artifact.variant in project.variants]
+    manifests = [artifact.manifest for artifact in own]
+    show(_artifacts(own))
+    if steps := compiled_steps_table(steps_of(project, manifests), list(project.metrics)):
+        show(steps)
+    for layers in layers_of(manifests):
+        click.echo(worst_layers(layers, WORST_LAYERS))
+    for line in _lint(own):
+        click.echo(line)
+    click.echo(f"{len(compilation.ran)} stages ran" if compilation.ran else "nothing had changed", err=True)
+
+
+def _lint(artifacts: Sequence[Compiled]) -> Iterator[str]:
+    for artifact in artifacts:
+        for each in artifact.findings:
+            if each.severity != "note":
+                where = f"lint: {artifact.variant} ({artifact.format}): {each.severity}"
+                yield f"{where}: {each.rule}: {each.subject} {each.found}; expected {each.expected}"
+
+
+def _artifacts(artifacts: Sequence[Compiled]) -> Table:
     from rich.table import Table
 
-    from edgecc.cli.console import show
     from edgecc.units import Unit, format_bytes, format_value
 
     table = Table("variant", "format", "size", "agreement", "largest error", "samples")
-    for artifact in compilation.artifacts:
+    for artifact in artifacts:
         seen = artifact.manifest.stages[-1].metrics
         agreement = seen["top1_agreement"]
         table.add_row(
@@ -49,5 +82,4 @@ def _show(compilation: Compilation) -> None:
             f"{seen['max_abs_error']:.3g}",
             str(seen["samples"]),
         )
-    show(table)
-    click.echo(f"{len(compilation.ran)} stages ran" if compilation.ran else "nothing had changed", err=True)
+    return table

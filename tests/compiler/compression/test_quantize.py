@@ -109,7 +109,9 @@ def test_what_it_writes_and_tells(run: Any, two_layers: Any, x: Floats, rounder:
     written = (folder / "artifact").read_bytes()
     assert written == rounder.quantize(two_layers.onnx(), QuantizeSection(scheme="int8"), {}, ())
     assert json.loads((folder / "layers.json").read_text()) == LAYERS
-    assert sorted(path.name for path in folder.iterdir()) == ["artifact", "layer_error.json", "layers.json"]
+    written_files = ["artifact", "kept.json", "layer_error.json", "layers.json"]
+    assert sorted(path.name for path in folder.iterdir()) == written_files
+    assert json.loads((folder / "kept.json").read_text()) == []
     rows = json.loads((folder / "layer_error.json").read_text())
     assert [(row["layer"], row["operator"], row["kept"]) for row in rows] == [
         ("encoder/dense", "Relu", False), ("head", "MatMul", False),
@@ -210,10 +212,11 @@ def test_a_drop_that_cannot_be_held_names_the_artifact(run: Any) -> None:
         (("a/conv",), ("a/conv",)),
         (("conv",), ("a/conv", "b/conv", "conv")),
         (("dense", "conv", "a/conv"), ("a/dense", "a/conv", "b/conv", "conv")),
+        (("a",), ("a/conv", "a/convolution", "a/dense")),
         ((), ()),
     ],
 )
-def test_layers_are_named_by_path_or_last_part(names: tuple[str, ...], found: tuple[str, ...]) -> None:
+def test_layers_are_named_by_path_or_a_part_of_it(names: tuple[str, ...], found: tuple[str, ...]) -> None:
     assert named_layers(names, ["conv", "a/conv", "b/conv", "a/dense", "a/convolution"]) == found
 
 

@@ -1,0 +1,72 @@
+"""Whether a compression step pays: what an artifact is before it and after it, on the validation samples."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+
+import numpy as np
+
+from edgecc.artifact import Figures, Format
+from edgecc.compiler.backend.artifact_graph import read_graph
+from edgecc.compiler.backend.sparsity import artifact_sparsity
+from edgecc.compiler.pipeline.stage import Metrics, StageContext
+from edgecc.files import writing_to
+from edgecc.samples import in_order
+from edgecc.scoring import Scorer, read_validation
+
+CORRECT = "correct.npy"
+
+
+def evaluate(context: StageContext) -> Metrics:
+    """Measure one artifact on all validation samples; write `correct.npy` (samples,), empty without classes.
+
+    Options: `format` and `score` (the project's `[metrics]`).
+
+    Raises:
+        ArtifactError: the runtime cannot run it.
+        DataError: the samples are of other inputs than the artifact's.
+        UserCodeError: a metric of the user's raised.
+    """
+    path = context.inputs["artifact"]["artifact"]
+    format = Format(context.options["format"])
+    validation = read_validation(context.inputs["data"])
+    inputs = in_order(validation.x, [tensor.name for tensor in read_graph(path, format).inputs])
+    outputs = context.run_artifact(path, format, inputs).values
+    correct = validation.correct(outputs)
+    with writing_to(context.output_dir):
+        np.save(context.output_dir / CORRECT, np.zeros(0, bool) if correct is None else correct)
+    content = path.read_bytes()
+    figures = Figures(
+        size_bytes=len(content),
+        compressed_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
+        sparsity=artifact_sparsity(path, format),
+        score=Scorer(validation, context.options["score"], context.project_dir)(outputs),
+        samples=len(validation),
+    )
+    return figures.model_dump(mode="json")
+
+
+def compare(context: StageContext) -> Metrics:
+    """Compare the right answers before a step with those after it, by McNemar's exact test (McNemar 1947).
+
+    Under the hypothesis that the step changed nothing, each sample on which the two differ was as likely lost as
+    gained: the p-value is that of the two-sided binomial test.
+    """
+    before, after = (np.load(_correct(context, role)) for role in ("before", "after"))
+    if not len(before) == len(after) > 0:
+        return {}
+    lost, gained = int(np.sum(before & ~after)), int(np.sum(~before & after))
+    return {"lost": lost, "gained": gained, "p_value": p_value(lost, gained)}
+
+
+def p_value(lost: int, gained: int) -> float:
+    """The p-value of McNemar's exact test; 1 where no sample differs."""
+    differ = lost + gained
+    as_uneven = 2 * sum(math.comb(differ, count) for count in range(min(lost, gained) + 1))
+    return min(1.0, as_uneven / (1 << differ))
+
+
+def _correct(context: StageContext, role: str) -> Path:
+    return context.inputs[role][CORRECT]
