@@ -9,6 +9,7 @@ from edgecc.artifact import ArtifactRunner, Format
 from edgecc.compiler.pipeline.pipeline import Pipeline
 from edgecc.compiler.plan import make_plan
 from edgecc.compiler.publish import Compiled, Publisher
+from edgecc.errors import EdgeccError
 from edgecc.progress import Progress
 from edgecc.project import ProjectFolder
 
@@ -34,14 +35,20 @@ def compile_project(
     An artifact reaches the build folder only after it was compared with its Keras model.
 
     Raises:
-        EdgeccError: a stage could not do its work. What was finished stays in the cache.
+        EdgeccError: a stage could not do its work. What was finished stays in the cache, and artifacts that need
+            nothing else reach the build folder all the same.
     """
     plan = make_plan(folder, emitted)
     pipeline = Pipeline(project_dir=folder.root, state_dir=folder.state, progress=progress, run_artifact=run_artifact)
+    publisher = Publisher(folder, plan, pipeline)
     stages = plan.stages()
     with progress.task("compile", total=len(stages)) as task:
         for stage in stages:
             task.describe(stage.name)
-            pipeline.result(stage)
+            try:
+                pipeline.result(stage)
+            except EdgeccError:
+                publisher.publish()
+                raise
             task.advance()
-    return Compilation(Publisher(folder, plan, pipeline).publish(), tuple(pipeline.ran))
+    return Compilation(publisher.publish(), tuple(pipeline.ran))

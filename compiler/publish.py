@@ -8,10 +8,20 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecc.artifact import Artifact, Format, Manifest, TensorSpec, manifest_path, write_manifest
+from edgecc.artifact import (
+    Artifact,
+    Figures,
+    Format,
+    Manifest,
+    StepRecord,
+    TensorSpec,
+    manifest_path,
+    write_manifest,
+)
+from edgecc.compiler.backend.lint.finding import Finding
 from edgecc.compiler.pipeline.pipeline import Pipeline
 from edgecc.compiler.pipeline.stage import Stage
-from edgecc.compiler.plan import Emission, Plan
+from edgecc.compiler.plan import Comparison, Emission, Plan
 from edgecc.files import sha256_of_file, writing_to
 from edgecc.project import ProjectFolder
 
@@ -24,6 +34,8 @@ class Compiled:
     format: Format
     path: Path
     manifest: Manifest
+    findings: tuple[Finding, ...]
+    """What lint has to say of it."""
 
 
 @dataclass(frozen=True)
@@ -35,31 +47,38 @@ class Publisher:
     pipeline: Pipeline
 
     def publish(self) -> tuple[Compiled, ...]:
-        """Bring the build folder up to date.
+        """Bring the build folder up to date with whatever is finished.
 
         Raises:
             OutputError: it cannot be written to.
         """
-        self._publish_output(self.plan.data, "evaluation.npz", self.folder.evaluation)
-        if self.plan.tune is not None:
-            self._publish_output(self.plan.tune, "trials.json", self.folder.trials)
-        else:
+        if self.pipeline.is_finished(self.plan.data):
+            self._publish_output(self.plan.data, "evaluation.npz", self.folder.evaluation)
+        if self.plan.tune is None:
             self.folder.trials.unlink(missing_ok=True)
+        elif self.pipeline.is_finished(self.plan.tune):
+            self._publish_output(self.plan.tune, "trials.json", self.folder.trials)
         commit = git_commit(self.folder.root)
-        return tuple(self._publish_artifact(emission, commit) for emission in self.plan.emissions)
+        finished = [each for each in self.plan.emissions if self._is_finished(each)]
+        return tuple(self._publish_artifact(emission, commit) for emission in finished)
+
+    def _is_finished(self, emission: Emission) -> bool:
+        return all(map(self.pipeline.is_finished, self.plan.last_stages(emission)))
 
     def _publish_artifact(self, emission: Emission, commit: str | None) -> Compiled:
         path = self.folder.artifact(emission.variant, emission.format)
         manifest = self._manifest(emission, path.name, commit)
         if not _is_current(path, manifest.artifact.sha256):
             manifest_path(path).unlink(missing_ok=True)  # never the old manifest beside the new artifact
-            self._publish_output(emission.emit, "artifact", path)
+            self._publish_output(emission.artifact, "artifact", path)
         write_manifest(path, manifest)
-        return Compiled(emission.variant, emission.format, path, manifest)
+        found = self.pipeline.result(emission.lint).record.metrics["findings"]
+        findings = tuple(Finding.model_validate(each) for each in found)
+        return Compiled(emission.variant, emission.format, path, manifest, findings)
 
     def _manifest(self, emission: Emission, name: str, commit: str | None) -> Manifest:
         chain = [self.pipeline.result(stage) for stage in _chain(emission.verify)]
-        emitted, verified = self.pipeline.result(emission.emit), self.pipeline.result(emission.verify)
+        emitted, verified = self.pipeline.result(emission.artifact), self.pipeline.result(emission.verify)
         artifact = Artifact(
             path=name,
             format=emission.format,
@@ -72,12 +91,26 @@ class Publisher:
             artifact=artifact,
             inputs=tuple(TensorSpec.model_validate(spec) for spec in verified.record.metrics["inputs"]),
             outputs=tuple(TensorSpec.model_validate(spec) for spec in verified.record.metrics["outputs"]),
+            recipe=emission.recipe,
             stages=tuple(finished.record for finished in chain),
+            steps=tuple(map(self._step, self.plan.comparisons.get((emission.variant, emission.format), ()))),
             evaluation_sha256=self.pipeline.result(self.plan.data).record.outputs["evaluation.npz"],
             seed=self.folder.project.seed,
             tool_versions={name: v for finished in chain for name, v in finished.entry.tool_versions.items()},
             git_commit=commit,
         )
+
+    def _step(self, comparison: Comparison) -> StepRecord:
+        return StepRecord(
+            kind=comparison.kind,
+            before_variant=comparison.before.variant,
+            before=self._figures(comparison.before),
+            after=self._figures(comparison.after),
+            **self.pipeline.result(comparison.compare).record.metrics,
+        )
+
+    def _figures(self, emission: Emission) -> Figures:
+        return Figures.model_validate(self.pipeline.result(emission.evaluate).record.metrics)
 
     def _publish_output(self, stage: Stage, name: str, destination: Path) -> None:
         """Copy aside and rename in. What is published is a copy, so that nothing done to it harms the cache."""

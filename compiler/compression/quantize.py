@@ -15,11 +15,13 @@ import numpy.typing as npt
 from edgecc.artifact import Format
 from edgecc.compiler.backend.artifact_graph import Graph
 from edgecc.compiler.backend.emission import ARTIFACT, LAYERS
+from edgecc.compiler.compression.bias_correction import correct_biases, corrected_inputs, mean_values
 from edgecc.compiler.compression.calibration import Calibration, calibrate, read_calibration
 from edgecc.compiler.compression.fallback import Attempt, Fallback, Layers, Search
 from edgecc.compiler.compression.layer_error import Comparison, LayerErrors, layer_errors
 from edgecc.compiler.compression.probe import Inputs, Probe
 from edgecc.compiler.compression.ranges import Range
+from edgecc.compiler.compression.tflite_quantizer import FLOAT_SUFFIX
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.errors import ModelError, VerificationError
 from edgecc.files import write_atomically
@@ -33,7 +35,7 @@ Score = Callable[[Outputs], float]
 
 LAYER_ERROR = "layer_error.json"
 KEPT = "kept.json"
-"""The layers that stay in float, and their tensors in the artifact."""
+"""The layers that stay in float, and what their tensors may be called in the artifact."""
 _WORST = 5
 
 
@@ -78,15 +80,16 @@ def quantize(context: StageContext) -> Metrics:
     write_atomically(context.output_dir / ARTIFACT, content)
     write_atomically(context.output_dir / LAYERS, json.dumps(job.layers, indent=1) + "\n")
     rows = [error.as_json() for error in errors.layers]
-    tensors = sorted(tensor for tensor, layer in job.layers.items() if layer in kept)
-    write_atomically(context.output_dir / KEPT, json.dumps([*kept, *tensors], indent=1) + "\n")
+    kept_tensors = sorted(tensor for tensor, layer in job.layers.items() if layer in kept)
+    kept_tensors += [f"{name}{FLOAT_SUFFIX}" for name in kept_tensors]
+    write_atomically(context.output_dir / KEPT, json.dumps([*kept, *kept_tensors], indent=1) + "\n")
     write_atomically(context.output_dir / LAYER_ERROR, json.dumps(rows, indent=1) + "\n")
     return {
         "scheme": str(job.section.scheme),
         "calibration": job.section.calibration if job.is_static else None,
         "calibration_samples": len(job.samples),
         "kept": list(kept),
-        "kept_tensors": tensors,
+        "kept_tensors": kept_tensors,
         "attempts": [_attempt(attempt) for attempt in found.attempts],
         "layers": rows,
         "worst_layers": [error.as_json() for error in errors.worst(_WORST)],
@@ -101,15 +104,15 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def named_layers(names: Collection[str], layers: Collection[str]) -> Layers:
-    """The layers that are named by their path or by its last part.
+    """The layers that are named by their path, or by a part of it, as `lstm` names `lstm/lstm_cell`.
 
     Raises:
         ModelError: a name fits no layer; says which is nearest.
     """
     found: list[str] = []
-    known = sorted({*layers, *map(_last_part, layers)})
+    known = sorted({name for layer in layers for name in _names(layer)})
     for name in names:
-        matches = sorted(layer for layer in layers if name in (layer, _last_part(layer)))
+        matches = sorted(layer for layer in layers if name in _names(layer))
         if not matches:
             near = difflib.get_close_matches(name, known, n=1)
             raise ModelError(
@@ -120,8 +123,8 @@ def named_layers(names: Collection[str], layers: Collection[str]) -> Layers:
     return tuple(dict.fromkeys(found))
 
 
-def _last_part(layer: str) -> str:
-    return layer.rpartition("/")[2]
+def _names(layer: str) -> set[str]:
+    return {layer, *layer.split("/")}
 
 
 class _Job:
@@ -151,10 +154,18 @@ class _Job:
         with self.context.progress.task("calibrate", total=len(self.samples)) as task:
             return calibrate(self.probe, self.content, names, self.samples, self.section, task)
 
+    @cached_property
+    def means(self) -> dict[str, npt.NDArray[np.float64]]:
+        """What `correct_biases` needs."""
+        return mean_values(self.probe, self.content, corrected_inputs(self.content), self.samples.inputs)
+
     def quantized(self, kept: Collection[str]) -> bytes:
         """The artifact with these layers in float."""
         keep = {tensor for tensor, layer in self.layers.items() if layer in kept}
-        return self.quantizer.quantize(self.content, self.section, self.ranges, keep)
+        content = self.quantizer.quantize(self.content, self.section, self.ranges, keep)
+        if self.is_static and self.probe.format is Format.TFLITE:
+            return correct_biases(self.content, content, self.means)
+        return content
 
     def layer_errors(self, content: bytes, kept: Collection[str]) -> LayerErrors:
         """Each layer's error in the quantized artifact `content`."""

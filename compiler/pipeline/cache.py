@@ -21,9 +21,9 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from edgecc.artifact import Record, StageRecord
-from edgecc.compiler.pipeline.project_code import unchanged
 from edgecc.files import sha256_of_file, sha256_of_json, write_atomically, writing_to
 from edgecc.progress import Progress
+from edgecc.project_code import unchanged
 
 PARTIAL = "partial"
 

@@ -10,8 +10,8 @@ from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 
+from edgecc import project_code
 from edgecc.artifact import ArtifactRunner, StageRecord
-from edgecc.compiler.pipeline import project_code
 from edgecc.compiler.pipeline.cache import Cache, Entry, Finished, digests
 from edgecc.compiler.pipeline.captured import output_to
 from edgecc.compiler.pipeline.stage import Stage, StageContext, StageFunction
@@ -43,6 +43,10 @@ class Pipeline:
             inputs = {role: self.result(predecessor) for role, predecessor in stage.inputs.items()}
             self._finished[stage.name] = self._find_or_run(stage, inputs)
         return self._finished[stage.name]
+
+    def is_finished(self, stage: Stage) -> bool:
+        """Whether the stage's outputs are there by now."""
+        return stage.name in self._finished
 
     @cached_property
     def _code(self) -> dict[str, str]:

@@ -13,10 +13,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgecc.api import bench, bench_file, clean, compile, gate, init, list_targets, report, run, schemas
+    from edgecc.api import (
+        bench,
+        bench_file,
+        clean,
+        compile,
+        gate,
+        init,
+        lint,
+        lint_files,
+        list_targets,
+        report,
+        run,
+        schemas,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["bench", "bench_file", "clean", "compile", "gate", "init", "list_targets", "report", "run", "schemas"]
+__all__ = [
+    "bench",
+    "bench_file",
+    "clean",
+    "compile",
+    "gate",
+    "init",
+    "lint",
+    "lint_files",
+    "list_targets",
+    "report",
+    "run",
+    "schemas",
+]
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecc.artifact import ArtifactOutputs, Format, Manifest, Record
+from edgecc.artifact import ArtifactOutputs, Format, Manifest, Record, manifest_path, read_manifest
 from edgecc.errors import Fault, OutputError, ProjectError, TargetError
 from edgecc.files import write_atomically, writing_to
 from edgecc.progress import Progress, Silent
@@ -21,6 +21,7 @@ from edgecc.results import Environment, Judgement, Results
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgecc.compiler.backend.lint.finding import LintReport
     from edgecc.compiler.compile import Compilation
     from edgecc.targets.target import Target
 
@@ -78,11 +79,55 @@ def compile(
     return compile_project(folder, emitted, progress=progress or Silent(), run_artifact=_run_artifact)
 
 
-def _run_artifact(artifact: Path, format: Format, x: NDArray[Any]) -> ArtifactOutputs:
+def _run_artifact(artifact: Path, format: Format, inputs: tuple[NDArray[Any], ...]) -> ArtifactOutputs:
     # Imported here so that a compile with nothing to do stays quick.
     from edgecc.targets.host import run_outputs
 
-    return run_outputs(artifact, format, x)
+    return run_outputs(artifact, format, inputs)
+
+
+def lint(
+    project: str | Path | ProjectFolder = ".", *, variants: Sequence[str] = (), formats: Sequence[str] = ()
+) -> LintReport:
+    """Look into what the project has built: whether it is what it claims, and what will cost.
+
+    Raises:
+        ArtifactError: an artifact is missing, is not the one that was compiled, or is not a model.
+        MissingExtraError: there is an ONNX file, and onnx is not installed.
+    """
+    from edgecc.benchmarks.built import read_built
+    from edgecc.compiler.backend.lint import inspect_file
+    from edgecc.compiler.backend.lint.finding import LintReport, claims_of
+
+    folder = _opened(project)
+    chosen = _chosen(folder, variants, formats)
+    claims = {folder.artifact(*each): claims_of(read_built(folder, *each)) for each in chosen}
+    return LintReport(files=tuple(inspect_file(path, claimed) for path, claimed in claims.items()))
+
+
+def lint_files(files: Sequence[str | Path], *, claims: str | None = None) -> LintReport:
+    """Look into model files, whoever built them.
+
+    Args:
+        files: `.tflite` or `.onnx` files.
+        claims: what they are said to be: float32, float16, weight_only, dynamic, int8 or int16x8. Without it, what the
+            manifest beside a file says; a file without one is only looked at by the rules that need no claim.
+
+    Raises:
+        ArtifactError: no such file, not a model, or not the one that its manifest speaks of.
+        MissingExtraError: there is an ONNX file, and onnx is not installed.
+        ValueError: `claims` is none of those.
+    """
+    from edgecc.compiler.backend.lint import inspect_file
+    from edgecc.compiler.backend.lint.finding import Claims, LintReport, Scheme, claims_of
+
+    def claimed(path: Path) -> Claims | None:
+        if claims is not None:
+            return Claims(scheme=Scheme(claims))
+        return claims_of(read_manifest(path)) if manifest_path(path).is_file() else None
+
+    paths = [Path(file) for file in files]
+    return LintReport(files=tuple(inspect_file(path, claimed(path)) for path in paths))
 
 
 def bench(
@@ -104,7 +149,7 @@ def bench(
     from edgecc.benchmarks.results_store import save
 
     folder = _opened(project)
-    plan = plan_project(folder, _chosen(folder, variants, formats))
+    plan = plan_project(folder, folder.project.with_steps(_chosen(folder, variants, formats)))
     specs = _chosen_targets(folder, targets)
     with ExitStack() as opened:
         results = measure(plan, [opened.enter_context(_open(name, spec)) for name, spec in specs.items()], progress)
@@ -253,7 +298,8 @@ def list_targets(project: str | Path | ProjectFolder = ".") -> list[TargetAnswer
 
 
 def schemas() -> dict[str, Any]:
-    """The JSON Schemas of the files edgecc reads and writes: project, manifest, results, verdict."""
+    """The JSON Schemas of what edgecc reads and writes: project, manifest, results, verdict, and lint's report."""
+    from edgecc.compiler.backend.lint.finding import LintReport
     from edgecc.targets.registry import target_options
 
     project = Project.model_json_schema()
@@ -272,6 +318,7 @@ def schemas() -> dict[str, Any]:
         "manifest": Manifest.model_json_schema(mode="serialization"),
         "results": Results.model_json_schema(mode="serialization"),
         "verdict": Judgement.model_json_schema(mode="serialization"),
+        "lint": LintReport.model_json_schema(mode="serialization"),
     }
 
 

@@ -57,6 +57,34 @@ class StageRecord(Record):
     metrics: Mapping[str, Any]
 
 
+class Figures(Record):
+    """What an artifact is, and how it does on the validation samples."""
+
+    size_bytes: int
+    compressed_bytes: int
+    """After gzip -9."""
+    sparsity: float
+    """Share of exact zeros among the weights."""
+    score: float | None
+    """Top-1 accuracy, or the project's first metric where there are no classes; None where there is neither."""
+    samples: int
+
+
+class StepRecord(Record):
+    """One compression step: the artifacts before and after it."""
+
+    kind: str
+    before_variant: str
+    """A variant of the project, or `VARIANT@STEP`: a variant as it is after that step; `VARIANT@base` before all."""
+    before: Figures
+    after: Figures
+    lost: int | None = None
+    """Validation samples that were right before and are wrong after; None where there are no classes."""
+    gained: int | None = None
+    p_value: float | None = None
+    """Of McNemar's exact test on these two: how often chance alone would part them so far."""
+
+
 class Artifact(Record):
     """A model file. `path` is relative to the manifest that names it, or absolute for a bare file."""
 
@@ -75,7 +103,11 @@ class Manifest(Record):
     artifact: Artifact
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    recipe: Mapping[str, Any]
+    """The variant's `distill`, `prune` and `quantize`; None for each that is not done."""
     stages: tuple[StageRecord, ...]
+    steps: tuple[StepRecord, ...] = ()
+    """The compression steps of this variant, in order."""
     evaluation_sha256: str
     seed: int
     tool_versions: Mapping[str, str]
@@ -94,15 +126,15 @@ class ArtifactOutputs(Protocol):
         """The artifact's outputs."""
 
     @property
-    def values(self) -> npt.NDArray[np.float32]:
-        """Shape (samples, ...): the first output, one row a sample, dequantized to float32."""
+    def values(self) -> tuple[npt.NDArray[np.float32], ...]:
+        """One array an output, in the artifact's order: shape (samples, ...), dequantized to float32."""
 
 
 class ArtifactRunner(Protocol):
     """Runs an artifact for a compiler stage that must see what it does. The caller of the compiler supplies it."""
 
-    def __call__(self, artifact: Path, format: Format, x: npt.NDArray[Any]) -> ArtifactOutputs:
-        """Run the samples `x` (samples, ...) one by one.
+    def __call__(self, artifact: Path, format: Format, inputs: tuple[npt.NDArray[Any], ...]) -> ArtifactOutputs:
+        """Run samples one by one: one array an input, in the artifact's order, real values of shape (samples, ...).
 
         Raises:
             ArtifactError: the file is not a model, or the runtime failed on it; names the cause.

@@ -5,29 +5,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
+    PlainValidator,
     PositiveFloat,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
 
 from edgecc.artifact import Format
-from edgecc.metrics import METRICS
+from edgecc.metrics import METRICS, USER_PREFIX, Better, Metric, all_metrics
 from edgecc.units import (
     Duration,
     Percentage,
     Unit,
     parse,
+    parse_difference,
     parse_points,
 )
 
@@ -65,9 +70,9 @@ class ModelSection(Section):
     builder: EntryPoint | None = None
     """`callable(hp) -> keras.Model`."""
     path: str | None = None
-    """A `.keras` file; it is not trained."""
+    """A `.keras` or `.h5` file; it is not trained."""
     allow_code: bool = False
-    """Load a `.keras` file even if it carries Python code (Lambda layers), which then runs here."""
+    """Load a model file even if it carries Python code (Lambda layers), which then runs here."""
     files: tuple[str, ...] = ()
     """Files that the builder reads, relative to the project, whose contents belong to the cache key."""
     hp: Mapping[str, HyperparameterValue] = {}
@@ -164,18 +169,170 @@ class TrainSection(Section):
     """Write TensorBoard logs to `.edgecc/log/tensorboard`."""
 
 
+class DistillSection(Section):
+    """A student learns from a teacher's softened outputs (Hinton et al. 2015, arXiv:1503.02531).
+
+    The loss is alpha * (the student's own, on the labels) + (1 - alpha) * temperature^2 * KL(teacher || student).
+    """
+
+    student: EntryPoint
+    """`callable(hp) -> keras.Model`, with outputs like the teacher's."""
+    hp: Mapping[str, HyperparameterValue] = {}
+    """The student's hyperparameters, by name."""
+    teacher: str | None = None
+    """A trained `.keras` or `.h5` file; without it, the project's base model teaches."""
+    temperature: PositiveFloat = 4.0
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Weight of the true labels; 1 trains the same student for as many steps without its teacher."""
+    augment: EntryPoint | None = None
+    """`callable(x, generator) -> x`: a changed copy of training samples, seen by teacher and student alike."""
+    views: PositiveInt = 1
+    """Copies that `augment` draws, one an epoch in turn; the teacher's outputs on each are computed once."""
+    epochs: PositiveInt | None = None
+    """Without it, those of `[train]`; so are the batch size and the learning rate."""
+    batch_size: PositiveInt | None = None
+    learning_rate: LearningRate | None = None
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> Self:
+        if self.views > 1 and self.augment is None:
+            raise KeyFaultError("views", "1, unless `augment` makes the views differ", self.views)
+        return self
+
+
+class Healing(Section):
+    """How a pruned model is trained on, and by whom."""
+
+    epochs: NonNegativeInt = 5
+    """Epochs of fine-tuning; each iteration of channel pruning has as many."""
+    learning_rate: PositiveFloat = 1e-3
+    """Falls along half a cosine to nothing."""
+    batch_size: PositiveInt | None = None
+    """Without it, that of `[train]`."""
+    temperature: PositiveFloat = 4.0
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Weight of the true labels; what is left of 1 is learnt from the unpruned model. Without it, 1 for classes and
+    0 for other tasks, whose loss is not known here."""
+    exclude: tuple[str, ...] = ()
+    """Layers left whole, by name."""
+
+
+class MagnitudePruning(Healing):
+    """The smallest weights become zero and stay so (Zhu and Gupta 2017, arXiv:1710.01878).
+
+    No file gets smaller by it before it is compressed, and no inference faster.
+    """
+
+    method: Literal["magnitude"]
+    sparsity: Annotated[float, Field(gt=0, lt=1)]
+    """Share of each pruned kernel's weights that are zero at the end; with `scope = "global"`, of all of them."""
+    schedule: Literal["polynomial_decay", "constant"] = "polynomial_decay"
+    initial_sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Where polynomial decay begins."""
+    scope: Literal["layer", "global"] = "layer"
+    block: tuple[PositiveInt, PositiveInt] = (1, 1)
+    """Height and width of the blocks of weights that stand or fall together, in the kernel seen as a matrix."""
+    m_by_n: tuple[PositiveInt, PositiveInt] | None = None
+    """Such as [2, 4]: of every 4 weights along the inputs, the 2 smallest are zero."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.epochs == 0 and self.schedule == "polynomial_decay":
+            raise KeyFaultError("epochs", "at least 1: polynomial decay prunes while it trains", self.epochs)
+        if self.initial_sparsity >= self.sparsity:
+            raise KeyFaultError("initial_sparsity", f"less than the sparsity {self.sparsity}", self.initial_sparsity)
+        if self.m_by_n is not None:
+            m, n = self.m_by_n
+            if m >= n or abs(self.sparsity - m / n) > 1e-6:
+                raise KeyFaultError("m_by_n", f"m of n zeros that make the sparsity {self.sparsity}", self.m_by_n)
+            if self.block != (1, 1) or self.scope != "layer":
+                raise KeyFaultError("m_by_n", "no `block` and no global `scope` beside it", self.m_by_n)
+        if self.scope == "global" and self.block != (1, 1):
+            raise KeyFaultError("block", '[1, 1] with scope = "global"', self.block)
+        return self
+
+
+class ChannelPruning(Healing):
+    """Whole channels and neurons go: the model becomes really smaller and faster."""
+
+    method: Literal["channel"]
+    sparsity: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the channels of each group of layers that hang together which is removed."""
+    importance: Literal["l1", "l2", "batch_norm", "taylor"] = "l2"
+    """By the kernels' norm (Li et al. 2017, arXiv:1608.08710), the batch normalization's scale (Liu et al. 2017,
+    arXiv:1708.06519) or the first-order Taylor expansion of the loss (Molchanov et al. 2019, arXiv:1906.10771)."""
+    scope: Literal["layer", "global"] = "layer"
+    """`global` removes the least important channels of the whole model, wherever they are."""
+    iterations: PositiveInt = 1
+    """Steps in which the sparsity is reached, each followed by fine-tuning."""
+
+
+Pruning = Annotated[MagnitudePruning | ChannelPruning, Field(discriminator="method")]
+
+
 class Quantization(StrEnum):
     """How a variant's numbers are stored."""
 
     INT8 = "int8"
-    """Weights, activations, inputs and outputs in int8."""
+    """Weights, activations, inputs and outputs in int8; in ONNX as QuantizeLinear/DequantizeLinear pairs (QDQ)."""
+    INT16X8 = "int16x8"
+    """Weights in int8, activations, inputs and outputs in int16."""
+    WEIGHT_ONLY = "weight_only"
+    """Weights in int8, all computing in float32: where a processor has no fast int8, as small and faster."""
+    DYNAMIC = "dynamic"
+    """Weights in int8; activations are quantized while it runs."""
+    FLOAT16 = "float16"
+    """Weights in float16."""
 
 
+STATIC = frozenset({Quantization.INT8, Quantization.INT16X8})
+"""Schemes that need representative samples."""
 SUPPORTED_QUANTIZATION: Mapping[Format, frozenset[Quantization]] = {
-    Format.TFLITE: frozenset({Quantization.INT8}),
-    Format.ONNX: frozenset(),
+    Format.TFLITE: frozenset(Quantization),
+    Format.ONNX: frozenset({Quantization.INT8, Quantization.DYNAMIC, Quantization.FLOAT16}),
 }
 """What each format can be quantized to. Whatever is not here is an error, never float in disguise."""
+
+
+class QuantizeSection(Section):
+    """How a trained model's numbers become smaller. `quantize = "int8"` is short for `{ scheme = "int8" }`."""
+
+    scheme: Quantization
+    calibration: Literal["min_max", "percentile", "entropy", "mse"] = "min_max"
+    """How the range of an activation is chosen from what representative samples make of it."""
+    percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+    """Share of an activation's values, in percent, that stay inside its range, with calibration = "percentile"."""
+    per_channel: bool = True
+    """A scale for each output channel of a kernel, rather than one for all."""
+    keep: tuple[str, ...] = ()
+    """Layers kept in float, by name."""
+    max_drop: str | None = None
+    """Most that may be lost on validation data, such as "0.2 pp": the fewest layers that reach it are kept in float."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.scheme not in STATIC:
+            for key in ("calibration", "percentile", "max_drop"):
+                given = getattr(self, key)
+                if given != type(self).model_fields[key].default:
+                    raise KeyFaultError(key, f"a scheme that calibrates beside it, and not {self.scheme}", given)
+        if self.percentile != type(self).model_fields["percentile"].default and self.calibration != "percentile":
+            raise KeyFaultError("percentile", 'calibration = "percentile" beside it', self.percentile)
+        if self.max_drop is not None:
+            try:
+                parse_points(self.max_drop)
+            except ValueError as error:
+                raise KeyFaultError("max_drop", str(error), self.max_drop) from None
+        return self
+
+    @property
+    def max_drop_fraction(self) -> float | None:
+        """`max_drop` as a fraction."""
+        return None if self.max_drop is None else parse_points(self.max_drop)
+
+
+def _spelled_out(quantize: Any) -> Any:
+    return {"scheme": quantize} if isinstance(quantize, str) else quantize
 
 
 def _each_once(names: tuple[_NameT, ...]) -> tuple[_NameT, ...]:
@@ -187,12 +344,41 @@ def _each_once(names: tuple[_NameT, ...]) -> tuple[_NameT, ...]:
 Formats = Annotated[tuple[Format, ...], AfterValidator(_each_once)]
 
 
-class VariantSection(Section):
-    """One way through the stages."""
+StepKind = Literal["distill", "prune", "quantize"]
+STEP_KINDS: tuple[StepKind, ...] = ("distill", "prune", "quantize")
 
-    quantize: Quantization | None = None
+
+class VariantSection(Section):
+    """One way through the stages: distill, prune, quantize, in this order."""
+
+    distill: DistillSection | None = None
+    prune: Pruning | None = None
+    quantize: Annotated[
+        QuantizeSection | None,
+        BeforeValidator(_spelled_out, json_schema_input_type=Quantization | QuantizeSection | None),
+    ] = None
     formats: Formats | None = None
     """The formats this variant is emitted in, where they are not `[emit] formats`."""
+
+    @property
+    def steps(self) -> tuple[StepKind, ...]:
+        """The compression steps it takes, in order."""
+        return tuple(kind for kind in STEP_KINDS if getattr(self, kind) is not None)
+
+    def recipe(self, count: int | None = None) -> dict[str, Any]:
+        """The options of each step, or of the first `count` of them, as JSON values."""
+        left_out = dict.fromkeys(kind for kind in STEP_KINDS if kind not in self.steps[:count])
+        return self.model_dump(mode="json", exclude={"formats"}) | left_out
+
+
+@dataclass(frozen=True)
+class CompressionStep:
+    """One compression step of a variant: which artifact it is compared with, and which it makes."""
+
+    kind: StepKind
+    before: str
+    """A variant of the project, or `VARIANT@STEP`: a variant as it is after that step; `VARIANT@base` before all."""
+    after: str
 
 
 class EmitSection(Section):
@@ -207,7 +393,16 @@ class VerifySection(Section):
     samples: PositiveInt = 1000
     """Validation samples to compare on, or all where there are fewer."""
     min_agreement_float: Percentage = 0.999
-    min_agreement_int8: Percentage = 0.98
+    min_agreement_quantized: Percentage = 0.98
+
+
+class MetricSection(Section):
+    """A metric of the user's own, scored on the raw outputs of a target: `user.NAME` in a budget."""
+
+    function: EntryPoint
+    """`callable(outputs, y) -> float`, or `callable(outputs, y, inputs)`: arrays (samples, ...), or lists of them
+    where the model has several; `y` is the loader's."""
+    better: Better = "higher"
 
 
 class BenchSection(Section):
@@ -233,6 +428,18 @@ class TargetSpec(BaseModel):
         return dict(self.model_extra or {})
 
 
+def _text_or_number(value: object) -> str | float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError('a quantity like "2 ms", or a number for a metric of your own')
+    return value
+
+
+Limit = Annotated[
+    str | float, PlainValidator(_text_or_number), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
+]
+"""As it was written. A plain number only for a metric of the user's own."""
+
+
 class Budget(Section):
     """A limit on one metric. Without `target`, `variant` or `format` it judges all that ship."""
 
@@ -240,43 +447,64 @@ class Budget(Section):
     target: str | None = None
     variant: str | None = None
     format: Format | None = None
-    max: str | None = None
-    min: str | None = None
-    max_drop: str | None = None
+    max: Limit | None = None
+    min: Limit | None = None
+    max_drop: Limit | None = None
+    """What may be lost against another variant: of accuracy in percentage points, of a metric of the user's own in
+    its unit, in the direction that is worse."""
     against: str | None = None
     """The variant that `max_drop` compares with; `float32` where none is named."""
     severity: Literal["error", "warn"] = "error"
 
     @model_validator(mode="after")
     def _limit_fits_metric(self) -> Self:
-        metric = METRICS.get(self.metric)
-        if metric is None:
+        if self.metric not in METRICS and not self.is_users:
             return self  # reported with the nearest spelling by project_file
-        given = [key for key in ("max", "min", "max_drop") if getattr(self, key) is not None]
-        allowed = ["max"] if metric.better == "lower" else ["min"]
-        if metric.unit is Unit.FRACTION:
-            allowed.append("max_drop")
+        given = [key for key in _LIMITS if getattr(self, key) is not None]
+        allowed = self._allowed()
         if len(given) != 1 or given[0] not in allowed:
             raise ValueError(f"exactly one of {', '.join(f'`{key}`' for key in allowed)} for {self.metric}")
         if self.against is not None and self.max_drop is None:
             raise ValueError("`against` only together with `max_drop`")
-        if self.max_drop is not None and self.metric != "accuracy":
-            raise ValueError("`max_drop` only for accuracy")
-        key = given[0]
+        if self.max_drop is not None and self.metric != "accuracy" and not self.is_users:
+            raise ValueError("`max_drop` only for accuracy and metrics of your own")
         try:
             self._parse_limit()
         except ValueError as error:
-            raise KeyFaultError(key, str(error), getattr(self, key)) from None
+            raise KeyFaultError(given[0], str(error), self.written) from None
         return self
+
+    def _allowed(self) -> tuple[str, ...]:
+        """The keys that can limit the metric; of the user's own, project_file knows the direction."""
+        if self.is_users:
+            return _LIMITS
+        metric = METRICS[self.metric]
+        bound = "max" if metric.better == "lower" else "min"
+        return (bound, "max_drop") if metric.unit is Unit.FRACTION else (bound,)
 
     def _parse_limit(self) -> float:
         if self.max_drop is not None:
-            return parse_points(self.max_drop)
-        return parse(self.max if self.max is not None else self.min, METRICS[self.metric].unit)
+            return parse_difference(self.max_drop) if self.is_users else parse_points(self.max_drop)
+        return parse(self.written, self.unit)
+
+    @property
+    def is_users(self) -> bool:
+        """Whether it is on a metric of the user's own."""
+        return self.metric.startswith(USER_PREFIX)
+
+    @property
+    def unit(self) -> Unit:
+        """The metric's base unit."""
+        return Unit.NUMBER if self.is_users else METRICS[self.metric].unit
+
+    @property
+    def written(self) -> str | float:
+        """The limit as the project file has it."""
+        return next(limit for limit in (self.max, self.min, self.max_drop) if limit is not None)
 
     @property
     def limit(self) -> float:
-        """The limit in the metric's base unit; for `max_drop`, the drop as a fraction."""
+        """The limit in the metric's base unit; for `max_drop`, the drop as a fraction or in the metric's own unit."""
         return self._parse_limit()
 
     @property
@@ -286,12 +514,16 @@ class Budget(Section):
 
     def in_words(self) -> str:
         """The limit as a table shows it: as it was written, since a rounded limit could contradict a verdict."""
+        limit = str(self.written).strip()
         if self.max_drop is not None:
-            return f"at most {self.max_drop.strip()} below {self.reference}"
-        bound, limit = ("at most", self.max) if self.max is not None else ("at least", self.min)
-        return f"{bound} {str(limit).strip()}"
+            return f"at most {limit} {'worse than' if self.is_users else 'below'} {self.reference}"
+        return f"{'at most' if self.max is not None else 'at least'} {limit}"
 
 
+_LIMITS = ("max", "min", "max_drop")
+
+
+_BASE = "base"
 EVALUATION, TRIALS = "evaluation.npz", "trials.json"
 
 
@@ -319,6 +551,7 @@ class Project(Section):
     emit: EmitSection = EmitSection()
     verify: VerifySection = VerifySection()
     bench: BenchSection = BenchSection()
+    metrics: Mapping[Name, MetricSection] = {}
     targets: Mapping[Name, TargetSpec] = {}
     budgets: tuple[Budget, ...] = ()
 
@@ -333,6 +566,11 @@ class Project(Section):
         floats = [name for name, variant in self.variants.items() if variant.quantize is None]
         return "float32" if "float32" in floats else next(iter(floats), None)
 
+    @property
+    def all_metrics(self) -> dict[str, Metric]:
+        """What can be measured, by name: the built-in metrics and `user.NAME`."""
+        return all_metrics({name: section.better for name, section in self.metrics.items()})
+
     def formats_of(self, variant: str) -> tuple[Format, ...]:
         """The formats a variant is emitted in."""
         own = self.variants[variant].formats
@@ -343,6 +581,36 @@ class Project(Section):
         for variant in self.variants:
             for format in self.formats_of(variant):
                 yield variant, format
+
+    def steps_of(self, variant: str, format: Format) -> tuple[CompressionStep, ...]:
+        """The compression steps on the way to one artifact, each with what is there before it and after it."""
+        kinds = self.variants[variant].steps
+        names = [self._name_of(variant, count, format) for count in range(len(kinds))] + [variant]
+        return tuple(CompressionStep(*each) for each in zip(kinds, names, names[1:], strict=False))
+
+    def with_steps(self, emitted: Iterable[tuple[str, Format]]) -> list[tuple[str, Format]]:
+        """These (variant, format) pairs, and what their steps are compared with, each once."""
+        pairs = list(emitted)
+        befores = [(step.before, format) for name, format in pairs for step in self.steps_of(name, format)]
+        return list(dict.fromkeys([*pairs, *befores]))
+
+    def section_of(self, name: str) -> tuple[VariantSection, int]:
+        """The variant behind a name of `CompressionStep`, and how many of its steps are taken."""
+        variant, _, last = name.partition("@")
+        section = self.variants[variant]
+        if not last:
+            return section, len(section.steps)
+        return section, 0 if last == _BASE else section.steps.index(cast("StepKind", last)) + 1
+
+    def _name_of(self, variant: str, count: int, format: Format) -> str:
+        """What has the same recipe in this format: a variant, or else the first that takes the same steps so far."""
+        recipe = self.variants[variant].recipe(count)
+        able = {name: section for name, section in self.variants.items() if format in self.formats_of(name)}
+        whole = [name for name, section in able.items() if section.recipe() == recipe]
+        if whole:
+            return whole[0]
+        first = next(name for name, section in able.items() if section.recipe(count) == recipe)
+        return f"{first}@{self.variants[first].steps[count - 1] if count else _BASE}"
 
 
 class ProjectFolder(BaseModel):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from edgecc.errors import Fault, ProjectError
 from edgecc.files import is_file
-from edgecc.metrics import METRICS
+from edgecc.metrics import METRICS, Better, Metric, all_metrics
 from edgecc.project import SUPPORTED_QUANTIZATION, Budget, KeyFaultError, Project, ProjectFolder
 
 FILE_NAME = "edgecc.toml"
@@ -79,6 +79,9 @@ def _fault(problem: Any, document: Mapping[str, Any]) -> Fault:
         return Fault(f"{key}.{error.key}", str(error), repr(error.given))
     if kind == "value_error":
         return Fault(key, str(context["error"]), _shown(problem["input"]))
+    if kind == "union_tag_not_found":
+        tag = context["discriminator"].strip("'")
+        return Fault(key, f"a table with a `{tag}`", _shown(problem["input"]))
     if kind in _TYPES:
         return Fault(key, _TYPES[kind], _shown(problem["input"]))
     if kind == "string_pattern_mismatch":
@@ -93,9 +96,12 @@ _TYPES = {
     "model_type": "a table",
     "mapping_type": "a table",
     "too_short": "at least one",
-    "union_tag_not_found": "a table with a `schedule`",
+    "model_attributes_type": "a table",
 }
 """What pydantic calls by Python's names."""
+
+_TAGS = ("schedule", "method")
+"""Keys whose value says which other keys there are."""
 
 _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "a name of letters, digits, `.`, `_` and `-`",
@@ -108,7 +114,7 @@ def _is_union_tag(part: Any, location: tuple[Any, ...], document: Mapping[str, A
     parent: Any = document
     for step in location[:index]:
         parent = parent.get(step) if isinstance(parent, Mapping) else None
-    return isinstance(parent, Mapping) and parent.get("schedule") == part
+    return isinstance(parent, Mapping) and part in [parent.get(tag) for tag in _TAGS]
 
 
 def _known_keys(location: Iterable[Any]) -> list[str]:
@@ -143,13 +149,33 @@ def _resolve(node: Any, schema: Mapping[str, Any]) -> Any:
 
 def _metric_faults(document: Mapping[str, Any]) -> list[Fault]:
     budgets = document.get("budgets", [])
+    known = all_metrics(_users_metrics(document))
     faults = []
     for index, budget in enumerate(budgets if isinstance(budgets, list) else []):
-        metric = budget.get("metric") if isinstance(budget, dict) else None
-        if isinstance(metric, str) and metric not in METRICS:
-            key = f"budgets[{index}].metric"
-            faults.append(Fault(key, f"one of {_listed(METRICS)}", repr(metric), nearest(metric, METRICS)))
+        name = budget.get("metric") if isinstance(budget, dict) else None
+        key = f"budgets[{index}]"
+        if isinstance(name, str) and name not in known:
+            faults.append(Fault(f"{key}.metric", f"one of {_listed(known)}", repr(name), nearest(name, known)))
+        elif isinstance(name, str) and name not in METRICS:
+            faults += _direction_faults(key, budget, known[name])
     return faults
+
+
+def _users_metrics(document: Mapping[str, Any]) -> dict[str, Better]:
+    """The directions of `[metrics]`, whatever else may be wrong there."""
+    tables = document.get("metrics", {})
+    tables = tables if isinstance(tables, dict) else {}
+    lower = {name for name, table in tables.items() if isinstance(table, dict) and table.get("better") == "lower"}
+    return {name: "lower" if name in lower else "higher" for name in tables}
+
+
+def _direction_faults(key: str, budget: Mapping[str, Any], metric: Metric) -> list[Fault]:
+    """A limit on the good side of a metric of the user's own; pydantic knows the other metrics' directions."""
+    right, wrong = ("max", "min") if metric.better == "lower" else ("min", "max")
+    if wrong not in budget:
+        return []
+    expected = f"`{right}` or `max_drop`: of {metric.name} more is {'worse' if metric.better == 'lower' else 'better'}"
+    return [Fault(f"{key}.{wrong}", expected, _shown(budget[wrong]))]
 
 
 def _target_faults(document: Mapping[str, Any], target_options: Mapping[str, type[BaseModel]]) -> list[Fault]:
@@ -189,7 +215,7 @@ def _reference_faults(project: Project) -> list[Fault]:
         faults += [
             _unknown(f"{key}.variant", budget.variant, project.variants),
             _unknown(f"{key}.target", budget.target, project.targets),
-            _unknown(f"{key}.against", budget.reference if budget.max_drop else None, project.variants),
+            _unknown(f"{key}.against", None if budget.max_drop is None else budget.reference, project.variants),
         ]
     found = [fault for fault in faults if fault is not None]
     found += _format_faults(project)
@@ -208,7 +234,8 @@ def _unknown(key: str, name: str | None, known: Iterable[str]) -> Fault | None:
 def _format_faults(project: Project) -> list[Fault]:
     faults = []
     for variant, format in project.emitted():
-        quantization = project.variants[variant].quantize
+        section = project.variants[variant].quantize
+        quantization = None if section is None else section.scheme
         if quantization is not None and quantization not in SUPPORTED_QUANTIZATION[format]:
             able = [str(other) for other in SUPPORTED_QUANTIZATION if quantization in SUPPORTED_QUANTIZATION[other]]
             faults.append(
@@ -236,7 +263,7 @@ def _empty_budget(project: Project, index: int, budget: Budget) -> list[Fault]:
         faults.append(
             Fault(f"{key}.format", f"one that {_listed(variants)} is emitted in: {shown}", str(budget.format))
         )
-    if METRICS[budget.metric].on_target and not project.targets:
+    if project.all_metrics[budget.metric].on_target and not project.targets:
         faults.append(Fault(key, f"a target to measure {budget.metric} on", "a project without [targets]"))
     return faults
 

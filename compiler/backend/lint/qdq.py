@@ -21,8 +21,8 @@ _TAKE_SCALES = MOVES | {"Relu", "Clip", "MaxPool", "Pad", "Resize", "Concat"}
 def float_nodes(graph: Graph) -> list[Operator]:
     """Nodes that no quantization surrounds, so that they compute in float.
 
-    A convolution or matrix product is quantized where it reads quantized values and weights alone; another node where
-    it writes quantized values as well.
+    A convolution or matrix product is quantized where it reads quantized values and weights alone, and so is a softmax
+    that gives an output of the model, which is float; another node where it writes quantized values as well.
     """
     view = _View(graph)
     nodes = [each for each in graph.operators if each.kind not in EDGES and touches_float(each)]
@@ -40,8 +40,13 @@ class _View:
             return moved or self._goes_quantized(node.outputs[0])
         reads = all(self._comes_quantized(tensor) for tensor in node.inputs if tensor.dtype in FLOATS)
         return reads and (
-            node.kind in LINEAR or all(self._goes_quantized(each) for each in node.outputs if each.dtype in FLOATS)
+            node.kind in LINEAR
+            or (node.kind == "Softmax" and self._is_result(node))
+            or all(self._goes_quantized(each) for each in node.outputs if each.dtype in FLOATS)
         )
+
+    def _is_result(self, node: Operator) -> bool:
+        return all(tensor.key in self.results for tensor in node.outputs)
 
     def _comes_quantized(self, tensor: Tensor) -> bool:
         producer = self.producers.get(tensor.key)
