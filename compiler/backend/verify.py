@@ -108,7 +108,7 @@ def _one_or_several(arrays: Sequence[Array]) -> Arrays:
 def verify(context: StageContext) -> Metrics:
     """Run an artifact on the samples of `reference.npz` and check that it agrees with the Keras model.
 
-    Options: `format`, `quantize` (None or "int8"), `min_agreement` (fraction) and `variant` (its name, for messages).
+    Options: `format`, `quantize` (None or a scheme), `min_agreement` (fraction) and `variant` (its name, for messages).
 
     Where an output is a vector of classes, the share of samples with the same top-1 class must reach
     `min_agreement`. A float artifact's largest error must also stay below FLOAT_ERROR_LIMIT of the range of the

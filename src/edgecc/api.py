@@ -67,7 +67,7 @@ def compile(
     formats: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Compilation:
-    """Tune, train, quantize, emit and verify what has changed.
+    """Tune, train, distill, prune, quantize, emit and verify what has changed.
 
     Raises:
         EdgeccError: a stage could not do its work; what was finished stays in the cache.

@@ -1,0 +1,145 @@
+"""What ships from one teacher: edgecc's student beside what other tools make of the teacher, in one run.
+
+    python benchmarks/studies/compression.py [SEEDS] [FOLDER]
+
+For each seed the example `fashion-mnist-distilled` is compiled (the teacher and its student trained, everything chosen
+on validation data), the same teacher is converted by TensorFlow Lite's converter, litert-quantizer and ONNX Runtime,
+and all the files are measured in turn on this machine, on the whole test set. Printed are the figures of each file as
+means over the seeds, beside the teacher in float32 TFLite of the same run; `frontier.svg` shows them. A second run in
+the same FOLDER takes up what was trained.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from project_copies import copy_example, edgecc, edit, finish
+
+from edgecc import api
+from edgecc.artifact import describe_file
+from edgecc.benchmarks.measure import measure
+from edgecc.benchmarks.plan import BenchPlan, Subject
+from edgecc.project import BenchSection, TargetSpec
+from edgecc.results import Results
+
+EXAMPLE = "fashion-mnist-distilled"
+TEACHER = "edgecc float32 (tflite)"
+CONVERTERS = Path(__file__).with_name("converters.py")
+
+
+def main(seeds: int, folder: Path) -> None:
+    runs = [_measured(_compiled(folder, seed), folder / f"peers{seed}") for seed in range(seeds)]
+    (folder / "results.json").write_text(json.dumps([run.model_dump(mode="json") for run in runs]))
+    table = _table(runs)
+    _print(table, seeds)
+    _plot(table, folder / "frontier.svg")
+
+
+def _compiled(folder: Path, seed: int) -> Path:
+    project = folder / f"seed{seed}" / EXAMPLE
+    if not project.exists():
+        copy_example(EXAMPLE, folder / f"seed{seed}")
+        edit(project, "version = 1\n", f"version = 1\nseed = {seed}\n")
+        edit(project, "[variants.float32]\n", '[variants.float32]\nformats = ["tflite", "onnx"]\n')
+        _add_student_without_teacher(project)
+    print(f"seed {seed}: compiling {project}", file=sys.stderr)
+    finish(edgecc("compile", project, home=folder / "home"))
+    return project
+
+
+def _add_student_without_teacher(project: Path) -> None:
+    """As many steps on the same images, from the labels alone: what the teacher's answers are worth."""
+    text = (project / "edgecc.toml").read_text()
+    student = text[text.index("[variants.student.distill]") :].partition("\n\n")[0]
+    alone = student.replace("variants.student", "variants.alone").replace("alpha = 0.0", "alpha = 1.0")
+    edit(project, student, f"{student}\n\n{alone}")
+
+
+def _measured(project: Path, peers: Path) -> Results:
+    """Measure everything in turn, the project's artifacts and its peers."""
+    opened = api.open_project(project)
+    subjects = [
+        Subject(f"edgecc {variant} ({format})", path := opened.artifact(variant, format), describe_file(path))
+        for variant, format in opened.project.emitted()
+    ]
+    _convert(project, peers)
+    subjects += [
+        Subject(path.stem, path, describe_file(path))
+        for path in sorted(peers.iterdir())
+        if path.suffix in {".tflite", ".onnx"}
+    ]
+    plan = BenchPlan(EXAMPLE, tuple(subjects), BenchSection(), 0, opened.evaluation, TEACHER)
+    with api._open("host", TargetSpec.model_validate({"kind": "x86_cpu"})) as target:
+        return measure(plan, [target], None)
+
+
+def _convert(project: Path, peers: Path) -> None:
+    peers.mkdir(exist_ok=True)
+    cache = project / ".edgecc" / "cache"
+    for pattern, name in (("train-*", "model.keras"), ("data-*", "representative.npz")):
+        (file,) = cache.glob(f"{pattern}/*/files/{name}")
+        (peers / name).write_bytes(file.read_bytes())
+    onnx = project / "build" / "float32" / f"{EXAMPLE}.onnx"
+    subprocess.run([sys.executable, CONVERTERS, peers, onnx], check=True, stdout=subprocess.DEVNULL)
+
+
+def _table(runs: list[Results]) -> dict[str, dict[str, list[float]]]:
+    """By file: its figures in each run, and those beside the teacher's of the same run."""
+    table: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        rows = {row.variant: row for row in run.rows}
+        teacher = rows[TEACHER].estimates
+        for name, row in rows.items():
+            own = row.estimates
+            figures = {
+                "size": own["size"].value,
+                "smaller": teacher["size"].value / own["size"].value,
+                "p50": own["latency.p50"].value,
+                "faster": teacher["latency.p50"].value / own["latency.p50"].value,
+                "accuracy": own["accuracy"].value,
+                "lost": teacher["accuracy"].value - own["accuracy"].value,
+            }
+            for key, value in figures.items():
+                table.setdefault(name, {}).setdefault(key, []).append(value)
+    return table
+
+
+def _print(table: dict[str, dict[str, list[float]]], seeds: int) -> None:
+    print(f"means over {seeds} seeds; lost: percentage points against the teacher, with the least and the greatest")
+    for name, figures in sorted(table.items(), key=lambda pair: np.mean(pair[1]["size"])):
+        mean = {key: float(np.mean(values)) for key, values in figures.items()}
+        lost = [100 * value for value in figures["lost"]]
+        size = f"{mean['size'] / 1e3:8.1f} kB {mean['smaller']:5.1f}x smaller"
+        speed = f"{1e6 * mean['p50']:7.1f} µs {mean['faster']:5.1f}x faster"
+        accuracy = f"{mean['accuracy']:8.2%} {np.mean(lost):+.2f} pp ({min(lost):+.2f} to {max(lost):+.2f})"
+        print(f"{name:48s} {size} {speed} {accuracy}")
+    gains = np.subtract(table["edgecc student (tflite)"]["accuracy"], table["edgecc alone (tflite)"]["accuracy"])
+    print(f"distillation against the same student alone: {', '.join(f'{100 * gain:+.2f} pp' for gain in gains)}")
+
+
+def _plot(table: dict[str, dict[str, list[float]]], path: Path) -> None:
+    """Size by latency, both logarithmic; the text tells the accuracy."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 6))
+    for name, figures in table.items():
+        x, y = np.mean(figures["p50"]) * 1e6, np.mean(figures["size"]) / 1e3
+        axes.plot(x, y, "o", color="tab:blue" if name.startswith("edgecc") else "tab:gray")
+        label = f"{name} {np.mean(figures['accuracy']):.2%}"
+        axes.annotate(label, (x, y), textcoords="offset points", xytext=(5, 3), fontsize=7)
+    axes.set(xscale="log", yscale="log", xlabel="p50 of one inference, µs", ylabel="size, kB")
+    figure.savefig(path, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    work = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(tempfile.mkdtemp(prefix="edgecc-compression-"))
+    work.mkdir(parents=True, exist_ok=True)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3, work.resolve())
