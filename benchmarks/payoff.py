@@ -81,9 +81,12 @@ def marks(record: StepRecord, latency: LatencyRatio | None) -> tuple[str, ...]:
 
 def _size(record: StepRecord) -> str | None:
     """What an update sends is compressed; unstructured zeros make nothing else smaller."""
-    if _is_smaller(record):
-        return "smaller" if _size_ratios(record)[0] <= 1 - MIN_SAVING else "smaller update"
-    return "larger" if max(_size_ratios(record)) >= 1 + MIN_SAVING else None
+    raw, compressed = _size_ratios(record)
+    if raw <= 1 - MIN_SAVING:
+        return "smaller"
+    if compressed <= 1 - MIN_SAVING:
+        return "larger file, smaller update" if raw >= 1 + MIN_SAVING else "smaller update"
+    return "larger" if max(raw, compressed) >= 1 + MIN_SAVING else None
 
 
 def _speed(latency: LatencyRatio) -> str | None:
@@ -136,7 +139,8 @@ def _bytes(record: StepRecord) -> str:
         return "no bytes saved"
     if _size_ratios(record)[0] <= 1 - MIN_SAVING:
         return f"{format_bytes(raw)} saved"
-    return f"{format_bytes(compressed)} saved once compressed"
+    saved = f"{format_bytes(compressed)} saved once compressed"
+    return f"{saved} in a file {format_bytes(-raw)} larger" if _size_ratios(record)[0] >= 1 + MIN_SAVING else saved
 
 
 def _accuracy(record: StepRecord) -> str:

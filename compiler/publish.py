@@ -55,7 +55,8 @@ class Publisher:
         if self.pipeline.is_finished(self.plan.data):
             self._publish_output(self.plan.data, "evaluation.npz", self.folder.evaluation)
         if self.plan.tune is None:
-            self.folder.trials.unlink(missing_ok=True)
+            with writing_to(self.folder.build):
+                self.folder.trials.unlink(missing_ok=True)
         elif self.pipeline.is_finished(self.plan.tune):
             self._publish_output(self.plan.tune, "trials.json", self.folder.trials)
         commit = git_commit(self.folder.root)
@@ -69,7 +70,8 @@ class Publisher:
         path = self.folder.artifact(emission.variant, emission.format)
         manifest = self._manifest(emission, path.name, commit)
         if not _is_current(path, manifest.artifact.sha256):
-            manifest_path(path).unlink(missing_ok=True)  # never the old manifest beside the new artifact
+            with writing_to(path.parent):
+                manifest_path(path).unlink(missing_ok=True)  # never the old manifest beside the new artifact
             self._publish_output(emission.artifact, "artifact", path)
         write_manifest(path, manifest)
         found = self.pipeline.result(emission.lint).record.metrics["findings"]

@@ -15,7 +15,7 @@ _TRAINING_DATA = Read(after=("data",), files=("train.npz", "validation.npz", "da
 def _quantizing(emit: str, name: str, libraries: tuple[str, ...]) -> StageKind:
     return StageKind(
         name,
-        1,
+        2,
         "edgecc.compiler.compression.quantize:quantize",
         {
             "artifact": Read(after=(emit,), files=("artifact", "layers.json")),
@@ -103,7 +103,7 @@ _ALL = (
     ),
     StageKind(
         "lint",
-        1,
+        2,
         "edgecc.compiler.backend.lint.stage:lint",
         {
             "artifact": _ARTIFACT,
@@ -123,7 +123,7 @@ _ALL = (
         1,
         "edgecc.compiler.compression.payoff:compare",
         {role: Read(after=("evaluate",), files=("correct.npy",)) for role in ("before", "after")},
-        (),
+        ("scipy",),
     ),
 )
 KINDS: dict[str, StageKind] = {kind.name: kind for kind in _ALL}

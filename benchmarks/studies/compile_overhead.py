@@ -21,6 +21,8 @@ from pathlib import Path
 
 from project_copies import copy_example, edgecc, edit, finish
 
+WITHOUT_COUNTERPART = ("reference", "verify/", "lint/", "evaluate/", "compare/")
+"""Stages that only look at what was converted."""
 BARE = """
 import sys, pathlib
 import keras, numpy as np, tensorflow as tf, tf2onnx
@@ -83,10 +85,9 @@ def _project_with_a_trained_model(folder: Path) -> Path:
 
 def _comparing_s(project: Path) -> float:
     """What the last compile spent on the stages that have no counterpart in the bare script."""
-    records = {}
-    for manifest in project.glob("build/*/*.manifest.json"):
-        records.update({stage["name"]: stage["duration_s"] for stage in json.loads(manifest.read_text())["stages"]})
-    return sum(duration for name, duration in records.items() if name.startswith(("verify/", "reference")))
+    entries = [json.loads(file.read_text()) for file in project.glob(".edgecc/cache/*/*/entry.json")]
+    durations = {entry["record"]["name"]: entry["record"]["duration_s"] for entry in entries}
+    return sum(duration for name, duration in durations.items() if name.startswith(WITHOUT_COUNTERPART))
 
 
 def _timed_bare(folder: Path) -> float:

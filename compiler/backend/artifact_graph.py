@@ -111,4 +111,4 @@ def read_graph(path: Path, format: Format) -> Graph:
     except MissingExtraError:
         raise
     except Exception as error:  # the parsers raise whatever a damaged file leads them into
-        raise ArtifactError(f"{path}: expected a {format} model; it cannot be parsed: {error}") from error
+        raise ArtifactError(f"{path}: expected a model in the format {format}; it cannot be parsed: {error}") from error

@@ -52,7 +52,7 @@ def weight_sparsity(path: Path, format: Format) -> tuple[WeightSparsity, ...]:
     except (ArtifactError, MissingExtraError):
         raise
     except Exception as error:  # the parsers raise whatever a damaged file leads them into
-        raise ArtifactError(f"{path}: expected a {format} model; it cannot be parsed: {error}") from error
+        raise ArtifactError(f"{path}: expected a model in the format {format}; it cannot be parsed: {error}") from error
 
 
 def artifact_sparsity(path: Path, format: Format) -> float:

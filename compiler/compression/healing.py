@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,22 @@ from edgecc.compiler.frontend.train import TrainingData, fit
 from edgecc.errors import ModelError
 from edgecc.project import Cosine, Healing, TrainSection
 
-Answers = list[npt.NDArray[np.float32]]
+
+@dataclass(frozen=True)
+class Answers:
+    """What the unpruned model answers, an array for each of its outputs."""
+
+    training: list[npt.NDArray[np.float32]]
+    validation: list[npt.NDArray[np.float32]]
 
 
 def teacher_outputs(keras: Any, unpruned: Any, data: TrainingData, section: Healing) -> Answers | None:
-    """What the unpruned model answers on the training samples; None where the labels alone teach."""
+    """What the unpruned model answers on the samples; None where the labels alone teach."""
     lesson = lesson_of(section, data)
-    return None if lesson.alpha == 1 else answers_of(keras, unpruned, data.x, classes=lesson.classes)
+    if lesson.alpha == 1:
+        return None
+    samples = (data.x, data.validation_x)
+    return Answers(*(answers_of(keras, unpruned, x, classes=lesson.classes) for x in samples))
 
 
 def heal(
@@ -46,8 +55,10 @@ def heal(
     if teacher_outputs is None:
         return fit(keras, model, data, settings, epochs=epochs, callbacks=callbacks)
     healed = taught(keras, model, lesson, accuracy_metrics(keras, model, data.description))
-    y = {"labels": data.y, "answers": teacher_outputs}
-    return fit(keras, healed, replace(data, y=y), settings, epochs=epochs, callbacks=callbacks)
+    data = replace(data, y={"labels": data.y, "answers": teacher_outputs.training})
+    if not lesson.classes:  # labels without a known loss cannot validate either
+        data = replace(data, validation_y={"labels": data.validation_y, "answers": teacher_outputs.validation})
+    return fit(keras, healed, data, settings, epochs=epochs, callbacks=callbacks)
 
 
 def lesson_of(section: Healing, data: TrainingData) -> Lesson:

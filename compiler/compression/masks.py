@@ -200,5 +200,5 @@ def _check_m_by_n(kernels: list[Kernel], m_by_n: tuple[int, int] | None) -> None
         names = ", ".join(f'"{layer}"' for layer in misfits)
         raise ModelError(
             f"prune.m_by_n: expected input channels that are a multiple of {m_by_n[1]}; {told}",
-            hint=f"exclude = [{names}]",
+            hint=f"exclude = [{names}]" if len(misfits) < len({kernel.layer for kernel in kernels}) else None,
         )

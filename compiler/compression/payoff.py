@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import math
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +62,9 @@ def compare(context: StageContext) -> Metrics:
 
 def p_value(lost: int, gained: int) -> float:
     """The p-value of McNemar's exact test; 1 where no sample differs."""
-    differ = lost + gained
-    as_uneven = 2 * sum(math.comb(differ, count) for count in range(min(lost, gained) + 1))
-    return min(1.0, as_uneven / (1 << differ))
+    from scipy.stats import binomtest
+
+    return 1.0 if lost + gained == 0 else float(binomtest(lost, lost + gained).pvalue)
 
 
 def _correct(context: StageContext, role: str) -> Path:

@@ -72,9 +72,8 @@ def quantize(context: StageContext) -> Metrics:
         UserCodeError: a metric of the user's raised.
     """
     job = _Job(context)
-    named = named_layers(job.section.keep, set(job.layers.values()))
-    found = job.search(named) if job.section.max_drop is not None else Fallback((), (), ())
-    kept = (*named, *found.kept)
+    found = job.search() if job.section.max_drop is not None else Fallback((), (), ())
+    kept = (*job.named, *found.kept)
     content = job.quantized(kept)
     errors = job.layer_errors(content, kept)
     write_atomically(context.output_dir / ARTIFACT, content)
@@ -88,6 +87,7 @@ def quantize(context: StageContext) -> Metrics:
         "scheme": str(job.section.scheme),
         "calibration": job.section.calibration if job.is_static else None,
         "calibration_samples": len(job.samples),
+        "biases_corrected": job.corrects_biases,
         "kept": list(kept),
         "kept_tensors": kept_tensors,
         "attempts": [_attempt(attempt) for attempt in found.attempts],
@@ -142,6 +142,11 @@ class _Job:
         representative = context.inputs["calibration"]["representative.npz"]
         self.samples: Calibration = read_calibration(representative, self.graph.inputs)
 
+    @cached_property
+    def named(self) -> Layers:
+        """The layers that `keep` names; some could not be quantized at all."""
+        return named_layers(self.section.keep, set(self.layers.values()))
+
     @property
     def is_static(self) -> bool:
         return self.section.scheme in STATIC
@@ -159,30 +164,50 @@ class _Job:
         """What `correct_biases` needs."""
         return mean_values(self.probe, self.content, corrected_inputs(self.content), self.samples.inputs)
 
+    @cached_property
+    def expected(self) -> Outputs:
+        """What the float artifact gives for the representative samples."""
+        return self.probe.run(self.content, self.samples.inputs).values
+
+    @cached_property
+    def corrects_biases(self) -> bool:
+        """Whether corrected biases bring the outputs nearer to the float artifact's.
+
+        They need not: what rounding the activations does to a mean can outweigh what rounding the weights does.
+        """
+        if not self.is_static or self.probe.format is not Format.TFLITE:
+            return False
+        content = self._converted(self.named)
+        return self.noise(correct_biases(self.content, content, self.means)) < self.noise(content)
+
+    def noise(self, content: bytes) -> float:
+        """Of a quantized artifact's outputs on the representative samples."""
+        return noise(self.expected, self.probe.run(content, self.samples.inputs).values)
+
     def quantized(self, kept: Collection[str]) -> bytes:
         """The artifact with these layers in float."""
+        content = self._converted(kept)
+        return correct_biases(self.content, content, self.means) if self.corrects_biases else content
+
+    def _converted(self, kept: Collection[str]) -> bytes:
         keep = {tensor for tensor, layer in self.layers.items() if layer in kept}
-        content = self.quantizer.quantize(self.content, self.section, self.ranges, keep)
-        if self.is_static and self.probe.format is Format.TFLITE:
-            return correct_biases(self.content, content, self.means)
-        return content
+        return self.quantizer.quantize(self.content, self.section, self.ranges, keep)
 
     def layer_errors(self, content: bytes, kept: Collection[str]) -> LayerErrors:
         """Each layer's error in the quantized artifact `content`."""
         with self.context.progress.task("compare layers", total=len(self.samples)) as task:
             return layer_errors(self.probe, self.content, content, self.layers, kept, self.samples.inputs, task)
 
-    def search(self, named: Layers) -> Fallback:
+    def search(self) -> Fallback:
         """Find the fewest layers to keep in float beside those that are named."""
         score, inputs = self._validation()
         order = dict.fromkeys(self.layers.get(each.outputs[0].name) for each in self.graph.operators)
-        candidates = [layer for layer in order if layer is not None and layer not in named]
-        expected = self.probe.run(self.content, self.samples.inputs).values
+        candidates = [layer for layer in order if layer is not None and layer not in self.named]
         with self.context.progress.task("find layers to keep in float", total=len(candidates)) as task:
             search = Search(
-                quantize=lambda kept: self.quantized((*named, *kept)),
+                quantize=lambda kept: self.quantized((*self.named, *kept)),
                 score=lambda content: score(self.probe.run(content, inputs).values),
-                error=lambda content: noise(expected, self.probe.run(content, self.samples.inputs).values),
+                error=self.noise,
                 float_score=score(self.probe.run(self.content, inputs).values),
                 max_drop=cast(float, self.section.max_drop_fraction),
                 task=task,

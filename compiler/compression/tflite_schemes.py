@@ -19,8 +19,13 @@ _FREE = (Quantization.DYNAMIC, Quantization.WEIGHT_ONLY, Quantization.FLOAT16)
 _NEAREST = {
     Quantization.INT8: _FREE,
     Quantization.INT16X8: (Quantization.INT8, *_FREE),
-    **{scheme: tuple(other for other in _FREE if other is not scheme) for scheme in _FREE},
+    **{scheme: tuple(other for other in (*_FREE, Quantization.INT8) if other is not scheme) for scheme in _FREE},
 }
+_NO_WAY = {
+    "GATHER": frozenset(_FREE),
+    "CONV_3D": frozenset(Quantization) - {Quantization.FLOAT16},
+}
+"""The schemes in which the quantizer passes these over."""
 
 
 def require_scheme(original: bytes, quantized: bytes, scheme: Quantization, keep: Collection[str]) -> None:
@@ -35,13 +40,19 @@ def require_scheme(original: bytes, quantized: bytes, scheme: Quantization, keep
     before, after = _graph(original), _graph(quantized)
     found = list(_left_in_float(after, keep) if scheme in STATIC else _wrong_weights(after, scheme, keep))
     if found:
-        *others, last = (f'"{other}"' for other in _NEAREST[scheme])
-        raise ModelError(
-            f"expected a model that {scheme} can hold; {'; '.join(found)}",
-            hint=f"keep its layer in float with `keep`, or quantize to {', '.join(others)} or {last}",
-        )
+        told = "; ".join(f"{operator.kind} (tensor `{operator.outputs[0].name}`) {what}" for operator, what in found)
+        raise ModelError(f"expected a model that {scheme} can hold; {told}", hint=_hint(scheme, found))
     if scheme in STATIC:
         _require_edges(before, after, _EDGE[scheme])
+
+
+def _hint(scheme: Quantization, found: list[tuple[Operator, str]]) -> str:
+    kept = "keep its layer in float with `keep`"
+    no_way = {other for operator, _ in found for other in _NO_WAY.get(operator.kind, ())}
+    ways = [f'"{other}"' for other in _NEAREST[scheme] if other not in no_way]
+    if len(ways) < 2:
+        return f"{kept}, or quantize to {ways[0]}" if ways else kept
+    return f"{kept}, or quantize to {', '.join(ways[:-1])} or {ways[-1]}"
 
 
 def _graph(content: bytes) -> Graph:
@@ -51,17 +62,17 @@ def _graph(content: bytes) -> Graph:
         return read_graph(path, Format.TFLITE)
 
 
-def _left_in_float(graph: Graph, keep: Collection[str]) -> Iterator[str]:
+def _left_in_float(graph: Graph, keep: Collection[str]) -> Iterator[tuple[Operator, str]]:
     for operator in float_operators(graph):
         if not _is_kept(operator, keep):
-            yield f"{_named(operator)} computes in float"
+            yield operator, "computes in float"
 
 
-def _wrong_weights(graph: Graph, scheme: Quantization, keep: Collection[str]) -> Iterator[str]:
+def _wrong_weights(graph: Graph, scheme: Quantization, keep: Collection[str]) -> Iterator[tuple[Operator, str]]:
     for operator in graph.operators:
         weights = _weights(graph, operator)
         if weights is not None and weights.dtype != _WEIGHT[scheme] and not _is_kept(operator, keep):
-            yield f"{_named(operator)} has weights in {weights.dtype}"
+            yield operator, f"has weights in {weights.dtype}"
 
 
 def _weights(graph: Graph, operator: Operator) -> Tensor | None:
@@ -77,10 +88,6 @@ def _weights(graph: Graph, operator: Operator) -> Tensor | None:
 
 def _is_kept(operator: Operator, keep: Collection[str]) -> bool:
     return any(tensor.name in keep for tensor in operator.outputs)
-
-
-def _named(operator: Operator) -> str:
-    return f"{operator.kind} (tensor `{operator.outputs[0].name}`)"
 
 
 def _require_edges(before: Graph, after: Graph, dtype: str) -> None:

@@ -85,7 +85,7 @@ def distill(context: StageContext) -> Metrics:
     hp = hyperparameters(section.hp)
     builder = load_entry_point(distilling.student, context.project_dir)
     student = prepare_model(keras, builder, hp, section, settings, precision, data, context.seed)
-    check_names(section.hp, hp, distilling.student)
+    check_names(section.hp, hp, distilling.student, key="distill.hp")
     answers = _read_answers(context, distilling.views)
     model = student
     if answers is not None:

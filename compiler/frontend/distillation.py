@@ -46,7 +46,7 @@ def answers_of(keras: Any, teacher: Any, x: Any, *, classes: bool) -> list[npt.N
 def taught(keras: Any, student: Any, lesson: Lesson, metrics: list[Any]) -> Any:
     """A model around the compiled `student` that trains it in place on y = {"labels": y, "answers": answers_of(...)}.
 
-    Its validation losses and its metrics are those on the labels alone.
+    Its metrics are those on the labels alone; so is a validation loss, unless it is given answers as well.
     """
     activation = output_activation(student) if lesson.classes else None
 
@@ -61,7 +61,7 @@ def taught(keras: Any, student: Any, lesson: Lesson, metrics: list[Any]) -> Any:
         def compute_loss(
             self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
         ) -> Any:
-            if not training:
+            if not _has_answers(y):
                 return super().compute_loss(x, y, y_pred, sample_weight, training)
             penalties = sum(self.losses)
             from_teacher = _distance(keras, y["answers"], y_pred, lesson, activation)
@@ -71,12 +71,16 @@ def taught(keras: Any, student: Any, lesson: Lesson, metrics: list[Any]) -> Any:
             return lesson.alpha * own + (1 - lesson.alpha) * from_teacher + penalties
 
         def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-            labels = y["labels"] if isinstance(y, dict) and set(y) == {"labels", "answers"} else y
+            labels = y["labels"] if _has_answers(y) else y
             return super().compute_metrics(x, labels, y_pred, sample_weight)
 
     model = Taught()
     model.compile(optimizer=student.optimizer, loss=student.loss, metrics=metrics)
     return model
+
+
+def _has_answers(y: Any) -> bool:
+    return isinstance(y, dict) and set(y) == {"labels", "answers"}
 
 
 def _distance(keras: Any, answers: list[Any], outputs: Any, lesson: Lesson, activation: str | None) -> Any:

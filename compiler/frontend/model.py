@@ -100,8 +100,8 @@ class Pinned:
         return name in self._hp
 
 
-def check_names(fixed: Mapping[str, Any], hp: Any, builder: str) -> None:
-    """Check that the builder asked for every hyperparameter that the project fixes.
+def check_names(fixed: Mapping[str, Any], hp: Any, builder: str, *, key: str = "[model] hp") -> None:
+    """Check that the builder asked for every hyperparameter that the project fixes under `key`.
 
     Raises:
         ModelError: it did not; names the nearest one that it asked for.
@@ -111,7 +111,7 @@ def check_names(fixed: Mapping[str, Any], hp: Any, builder: str) -> None:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             raise ModelError(
-                f"[model] hp.{name}: {builder} has no such hyperparameter; it has {', '.join(known) or 'none'}",
+                f"{key}.{name}: {builder} has no such hyperparameter; it has {', '.join(known) or 'none'}",
                 hint=f"did you mean `{close[0]}`?" if close else None,
             )
 

@@ -75,12 +75,19 @@ def as_float32(keras: Any, model: Any, samples: Arrays) -> Any:
 
 
 def _cloned(keras: Any, model: Any) -> Any:
+    # Keras would compile the clone as the model was, from a configuration that no loss of the user's own survives.
+    compiled = [part for part in [model, *model._flatten_layers()] if getattr(part, "compiled", False)]
     try:
+        for part in compiled:
+            part.compiled = False
         return keras.models.clone_model(model, clone_function=_layer_in_float32, recursive=True)
     except EdgeccError:
         raise
     except Exception as error:
         raise ModelError(f"{model.name} cannot be rebuilt in float32: {cause_in_words(error)}") from error
+    finally:
+        for part in compiled:
+            part.compiled = True
 
 
 def _layer_in_float32(layer: Any) -> Any:

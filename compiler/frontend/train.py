@@ -45,7 +45,8 @@ class TrainingData:
     y: Any
     """Arrays, or what a loss of edgecc's own takes."""
     validation_x: Arrays
-    validation_y: Arrays
+    validation_y: Any
+    """As `y`."""
 
 
 def train(context: StageContext) -> Metrics:

@@ -14,7 +14,8 @@ from edgecc import project_code
 from edgecc.artifact import ArtifactRunner, StageRecord
 from edgecc.compiler.pipeline.cache import Cache, Entry, Finished, digests
 from edgecc.compiler.pipeline.captured import output_to
-from edgecc.compiler.pipeline.stage import Stage, StageContext, StageFunction
+from edgecc.compiler.pipeline.stage import Metrics, Stage, StageContext, StageFunction
+from edgecc.errors import EdgeccError
 from edgecc.files import sha256_of_json, writing_to
 from edgecc.progress import Progress
 
@@ -95,7 +96,7 @@ class Pipeline:
         start = time.perf_counter()
         with project_code.importable(self._project_dir) as code:
             with output_to(self._log(stage)), writing_to(self._state_dir):
-                metrics = _function(stage)(context)
+                metrics = _called(stage, context)
             modules = code.imported(self._code)
         record = StageRecord(
             name=stage.name,
@@ -112,6 +113,14 @@ class Pipeline:
 
     def _log(self, stage: Stage) -> Path:
         return self._state_dir / "log" / f"{stage.name.replace('/', '-')}.log"
+
+
+def _called(stage: Stage, context: StageContext) -> Metrics:
+    try:
+        return _function(stage)(context)
+    except EdgeccError as error:
+        error.stage = stage.name
+        raise
 
 
 def _function(stage: Stage) -> StageFunction:

@@ -27,6 +27,8 @@ def _exit_code() -> int:
         return int(edgecc.main(standalone_mode=False) or ExitCode.PASSED)
     except EdgeccError as error:
         _say(f"error: {error.message}")
+        if error.stage:
+            _say(f"stage: {error.stage}")
         if error.hint:
             _say(f"hint: {error.hint}")
     except click.ClickException as error:

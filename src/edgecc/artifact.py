@@ -165,7 +165,7 @@ def describe_file(path: Path) -> Artifact:
         raise ArtifactError(f"{path}: no such file")
     size_bytes = path.stat().st_size
     if size_bytes == 0:
-        raise ArtifactError(f"{path}: expected a {format} model; the file is empty")
+        raise ArtifactError(f"{path}: expected a model in the format {format}; the file is empty")
     return Artifact(path=str(path), format=format, sha256=sha256_of_file(path), size_bytes=size_bytes)
 
 

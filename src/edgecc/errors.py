@@ -39,6 +39,8 @@ class EdgeccError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.stage: str | None = None
+        """The compiler's stage that raised it, such as `quantize/int8/tflite`."""
 
 
 class UserCodeError(EdgeccError):

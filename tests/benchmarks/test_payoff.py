@@ -16,6 +16,7 @@ MakeRecord = Callable[..., StepRecord]
 SAME = {"sizes": (1000, 1000), "compressed": (900, 900)}
 SMALLER = {"sizes": (1000, 300), "compressed": (900, 250)}
 ONLY_COMPRESSED = {"sizes": (1000, 1000), "compressed": (900, 500)}
+LARGER_BUT_COMPRESSED = {"sizes": (1000, 1200), "compressed": (900, 500)}
 BARELY = {"sizes": (1000, 995), "compressed": (900, 895)}
 LARGER = {"sizes": (1000, 1200), "compressed": (900, 1100)}
 
@@ -33,6 +34,7 @@ def between(low: float, high: float) -> LatencyRatio:
         (SMALLER, between(0.9, 1.3), Pays.UNKNOWN, ("smaller",)),
         (SMALLER, None, Pays.UNKNOWN, ("smaller",)),
         (ONLY_COMPRESSED, between(0.98, 1.02), Pays.YES, ("smaller update",)),
+        (LARGER_BUT_COMPRESSED, between(0.98, 1.02), Pays.YES, ("larger file, smaller update",)),
         (SAME, between(0.97, 1.03), Pays.NO, ()),
         (SAME, between(0.7, 1.2), Pays.UNKNOWN, ()),
         (SAME, between(0.7, 0.8), Pays.YES, ("faster",)),

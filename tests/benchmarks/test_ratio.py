@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecc.benchmarks.ratio import latency_ratio, t_quantile
+from edgecc.benchmarks.ratio import latency_ratio
 from edgecc.results import LatencyRatio, ProcessSample
 
 
@@ -28,13 +28,6 @@ def ratio(before: Sequence[float], after: Sequence[float]) -> LatencyRatio:
     found = latency_ratio(processes(before), processes(after))
     assert isinstance(found, LatencyRatio)
     return found
-
-
-@pytest.mark.parametrize(
-    ("degrees", "quantile"), [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262), (30, 2.042), (120, 1.980)]
-)
-def test_the_quantiles_of_students_t_are_those_of_the_tables(degrees: int, quantile: float) -> None:
-    assert t_quantile(0.975, degrees) == pytest.approx(quantile, abs=5e-4)
 
 
 def test_an_interval_worked_out_by_hand() -> None:

@@ -60,6 +60,18 @@ def test_an_error_is_a_message_and_a_hint(monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr() == ("", "error: expected a horse; got a cow\nhint: buy a horse\n")
 
 
+def test_the_stage_that_failed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(project: Path) -> None:
+        error = EdgeccError("expected a horse; got a cow", hint="buy a horse")
+        error.stage = "quantize/int8/tflite"
+        raise error
+
+    monkeypatch.setattr(api, "gate", fail)
+    assert call(monkeypatch, "gate") == ExitCode.FAILED
+    said = "error: expected a horse; got a cow\nstage: quantize/int8/tflite\nhint: buy a horse\n"
+    assert capsys.readouterr() == ("", said)
+
+
 def test_a_fault_of_edgeccs_own_is_never_taken_for_a_broken_budget(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

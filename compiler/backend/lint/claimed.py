@@ -21,6 +21,7 @@ _WEIGHTED = LINEAR | {
     "BATCH_MATMUL", "GATHER", "EMBEDDING_LOOKUP", "SVDF", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "GRU", "LSTM",
     "BIDIRECTIONAL_SEQUENCE_RNN", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "Gather",
 }  # fmt: skip
+_LOOKUPS = frozenset({"GATHER", "Gather"})
 _LARGE = 1024
 """Elements from which weights count: TensorFlow's converter leaves smaller ones as they are when they alone are
 quantized (`min_num_elements_for_weights` in its quantization passes)."""
@@ -45,13 +46,21 @@ def _float_compute(file: Inspected) -> Iterator[Spot]:
 
 def _integer_compute(file: Inspected) -> Iterator[Spot]:
     weights_alone = file.scheme in _WEIGHTS_ALONE
+    looked_up = _looked_up(file.graph)
     for operator in file.graph.operators:
         narrow = [tensor for tensor in (*operator.inputs, *operator.outputs) if tensor.quantized]
         if weights_alone:
             as_it_runs = operator.kind in _QUANTIZE_AS_THEY_RUN
-            narrow = [] if as_it_runs else [tensor for tensor in narrow if not tensor.constant]
+            narrow = [] if as_it_runs else [tensor for tensor in narrow if tensor.key not in looked_up]
         if narrow:
             yield Spot(operator.label, f"works on {', '.join(sorted({tensor.dtype for tensor in narrow}))}")
+
+
+def _looked_up(graph: Graph) -> set[str]:
+    """Constants, and the rows that a lookup takes of one: weights are what they were quantized as."""
+    keys = {tensor.key for operator in graph.operators for tensor in operator.inputs if tensor.constant}
+    lookups = [each for each in graph.operators if each.kind in _LOOKUPS and each.inputs[0].key in keys]
+    return keys | {tensor.key for operator in lookups for tensor in operator.outputs}
 
 
 def _activation_width(file: Inspected) -> Iterator[Spot]:

@@ -17,16 +17,19 @@ MOVES = frozenset(
 _TAKE_SCALES = MOVES | {"Relu", "Clip", "MaxPool", "Pad", "Resize", "Concat"}
 """They may stand between another node and its QuantizeLinear."""
 
+_COMPARISONS = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
+
 
 def float_nodes(graph: Graph) -> list[Operator]:
     """Nodes that no quantization surrounds, so that they compute in float.
 
     A convolution or matrix product is quantized where it reads quantized values and weights alone, and so is a softmax
-    that gives an output of the model, which is float; another node where it writes quantized values as well.
+    that gives an output of the model, which is float; another node where it writes quantized values as well. Integers,
+    such as token ids, may be cast to be compared: nothing computes on them.
     """
     view = _View(graph)
     nodes = [each for each in graph.operators if each.kind not in EDGES and touches_float(each)]
-    return [node for node in nodes if not view.is_quantized(node)]
+    return [node for node in nodes if not view.is_quantized(node) and not view.compares_integers(node)]
 
 
 class _View:
@@ -44,6 +47,19 @@ class _View:
             or (node.kind == "Softmax" and self._is_result(node))
             or all(self._goes_quantized(each) for each in node.outputs if each.dtype in FLOATS)
         )
+
+    def compares_integers(self, node: Operator) -> bool:
+        if node.kind == "Cast":
+            after = self.consumers.get(node.outputs[0].key, [])
+            return self._is_cast_integer(node.outputs[0]) and bool(after) and all(map(self._compares, after))
+        return self._compares(node)
+
+    def _compares(self, node: Operator) -> bool:
+        return node.kind in _COMPARISONS and all(each.constant or self._is_cast_integer(each) for each in node.inputs)
+
+    def _is_cast_integer(self, tensor: Tensor) -> bool:
+        producer = self.producers.get(tensor.key)
+        return producer is not None and producer.kind == "Cast" and producer.inputs[0].dtype not in FLOATS
 
     def _is_result(self, node: Operator) -> bool:
         return all(tensor.key in self.results for tensor in node.outputs)

@@ -361,10 +361,16 @@ def test_an_onnx_file_in_qdq_is_int8(tmp_path: Path) -> None:
         ([node("Softmax", "x", "y")], ["Softmax `softmax`"]),
         ([*quantized("x", "a"), node("Exp", "a", "y")], ["Exp `exp`"]),  # nothing quantizes what it writes
         ([*quantized("x", "a"), node("Add", "a c", "b"), *quantized("b", "y")], ["Add `add`"]),  # a float constant
+        ([*quantized("x", "y"), node("Cast", "ids", "f", to=TensorProto.FLOAT), node("Less", "f c", "b")], []),
+        (
+            [*quantized("x", "y"), node("Cast", "ids", "f", to=TensorProto.FLOAT), node("Exp", "f", "b")],
+            ["Cast `cast`", "Exp `exp`"],
+        ),
+        ([*quantized("x", "y"), node("Less", "x c", "b")], ["Less `less`"]),
     ],
 )
 def test_float_nodes_of_an_onnx_file_are_named(tmp_path: Path, nodes: list[Any], expected: list[str]) -> None:
-    constants = {**QDQ, "w": np.eye(4, dtype=np.float32), "c": np.ones(4, dtype=np.float32)}
+    constants = {**QDQ, "w": np.eye(4, dtype=np.float32), "c": np.ones(4, dtype=np.float32), "ids": np.arange(4)}
     path = onnx_file(tmp_path, nodes, constants)
     assert subjects(lint(path, INT8), "float-compute") == expected
 
@@ -378,6 +384,17 @@ def test_dynamic_onnx_is_as_claimed(tmp_path: Path) -> None:
     ]
     path = onnx_file(tmp_path, nodes, {"w": np.ones((4, 4), dtype=np.uint8)})
     assert lint(path, DYNAMIC) == []
+    assert len(subjects(lint(path, FLOAT32), "integer-compute")) == 2
+
+
+def test_rows_of_quantized_weights_are_weights(tmp_path: Path) -> None:
+    nodes = [
+        node("Cast", "x", "ids", to=TensorProto.INT32),
+        node("Gather", "w ids", "rows"),
+        node("DequantizeLinear", "rows s z", "y"),
+    ]
+    path = onnx_file(tmp_path, nodes, {**QDQ, "w": np.ones((9, 4), dtype=np.uint8)}, outputs={"y": (1, 4, 4)})
+    assert subjects(lint(path, DYNAMIC), "integer-compute") == []
     assert len(subjects(lint(path, FLOAT32), "integer-compute")) == 2
 
 

@@ -114,7 +114,7 @@ def test_a_file_without_weights_has_no_zeros(tmp_path: Path, format: Format) -> 
 def test_a_damaged_file_is_told(tmp_path: Path, format: Format) -> None:
     file = tmp_path / "model"
     file.write_bytes(b"nothing of the kind")
-    with pytest.raises(ArtifactError, match=f"expected a {format} model; it cannot be parsed"):
+    with pytest.raises(ArtifactError, match=f"expected a model in the format {format}; it cannot be parsed"):
         weight_sparsity(file, format)
 
 

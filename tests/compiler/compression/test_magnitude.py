@@ -392,6 +392,16 @@ def test_patterns_that_do_not_fit_are_refused(keras: Any, keys: dict[str, Any], 
         Masks(prunable_kernels(keras, cnn(keras), ()), section(**keys))
 
 
+@tf_only
+@pytest.mark.parametrize(("n", "hint"), [(8, 'exclude = ["conv"]'), (3, None)])
+def test_the_layers_a_pattern_does_not_fit_can_be_excluded_unless_they_are_all(
+    keras: Any, n: int, hint: str | None
+) -> None:
+    with pytest.raises(ModelError, match=f"a multiple of {n}") as caught:
+        Masks(prunable_kernels(keras, cnn(keras), ()), section(m_by_n=(1, n), sparsity=1 / n))
+    assert caught.value.hint == hint
+
+
 # --- while training ---------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from onnx import numpy_helper
 
 from edgecc.artifact import ArtifactRunner, Format
-from edgecc.compiler.compression.quantize import named_layers, noise, quantize, relative_error
+from edgecc.compiler.compression import tflite_quantizer
+from edgecc.compiler.compression.quantize import _Job, named_layers, noise, quantize, relative_error
 from edgecc.compiler.pipeline.stage import StageContext
 from edgecc.errors import ModelError, VerificationError
 from edgecc.files import sha256_of_json
@@ -248,6 +250,44 @@ def test_onnx_for_real(make_context: MakeContext, two_layers: Any, x: Floats, sc
     assert all(row["sqnr_db"] is None or row["sqnr_db"] > 25 for row in metrics["worst_layers"])
     assert quantize(context) == metrics
     assert (context.output_dir / "artifact").read_bytes() == first
+
+
+@pytest.mark.parametrize("is_better", [True, False])
+def test_biases_are_corrected_where_the_outputs_gain(
+    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, is_better: bool
+) -> None:
+    float_file, other = (DATA / "cnn_float32.tflite").read_bytes(), b"with other biases"
+    images = np.random.default_rng(7).random((20, 8, 8, 1), dtype=np.float32)
+
+    def run_artifact(path: Path, format: Format, inputs: Any) -> Any:
+        if path.read_bytes() != other:
+            return run_outputs(path, format, inputs)
+        path.write_bytes(float_file)
+        ran = run_outputs(path, format, inputs)
+        return ran if is_better else replace(ran, values=tuple(value + 9 for value in ran.values))
+
+    monkeypatch.setattr("edgecc.compiler.compression.quantize.correct_biases", lambda *_: other)
+    layers = {"Relu;add;Conv2D;add/y1": "conv", "Mean": "pool", "Identity": "dense"}
+    job = _Job(make_context(float_file, layers, images, Format.TFLITE, {"scheme": "int8"}, run_artifact))
+    assert job.corrects_biases is is_better
+    assert (job.quantized(()) == other) is is_better
+
+
+def test_what_keep_names_is_never_quantized_on_the_way(
+    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(content: bytes, section: Any, ranges: Any, keep: Any) -> bytes:
+        if "Mean" not in keep:
+            raise ModelError("this layer cannot be quantized")
+        return really(content, section, ranges, keep)
+
+    really = tflite_quantizer.quantize
+    monkeypatch.setattr(tflite_quantizer, "quantize", refuse)
+    layers = {"Relu;add;Conv2D;add/y1": "conv", "Mean": "pool", "Identity": "dense"}
+    images = np.random.default_rng(7).random((20, 8, 8, 1), dtype=np.float32)
+    content = (DATA / "cnn_float32.tflite").read_bytes()
+    section = {"scheme": "int8", "keep": ["pool"]}
+    assert quantize(make_context(content, layers, images, Format.TFLITE, section))["kept"] == ["pool"]
 
 
 @pytest.mark.parametrize("scheme", ["int8", "int16x8", "dynamic", "float16"])

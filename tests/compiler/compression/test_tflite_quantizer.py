@@ -19,8 +19,9 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from edgecc.artifact import Format
-from edgecc.compiler.backend.artifact_graph import Graph, read_graph
+from edgecc.compiler.backend.artifact_graph import Graph, Operator, Tensor, read_graph
 from edgecc.compiler.backend.tflite_file import builtin_operators, pack, unpack
+from edgecc.compiler.compression import tflite_schemes
 from edgecc.compiler.compression.tflite_quantizer import activation_names, quantize
 from edgecc.compiler.compression.tflite_ranges import statistics
 from edgecc.errors import ModelError
@@ -297,5 +298,18 @@ def test_weights_that_stay_in_float_are_named() -> None:
     codes = builtin_operators()
     for entry in model.operatorCodes:
         entry.builtinCode = codes["CONV_3D"] if entry.builtinCode == codes["CONV_2D"] else entry.builtinCode
-    with pytest.raises(ModelError, match=r"dynamic can hold; CONV_3D \(tensor `.*`\) has weights in float32"):
+    with pytest.raises(ModelError, match=r"dynamic can hold; CONV_3D \(tensor `.*`\) has weights in float32") as caught:
         quantized("dynamic", content=pack(model))
+    assert caught.value.hint == 'keep its layer in float with `keep`, or quantize to "float16"'
+
+
+@pytest.mark.parametrize("scheme", ["dynamic", "weight_only", "float16"])
+def test_no_way_is_named_that_leads_to_the_next_refusal(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """A lookup has quantized weights in the static schemes alone."""
+    table, ids = Tensor("table", "float32", (9, 4), constant=True), Tensor("ids", "int32", (1,), constant=False)
+    rows = Tensor("rows", "float32", (1, 4), constant=False)
+    graph = Graph((Operator("GATHER", (table, ids), (rows,)),), (ids,), (rows,))
+    monkeypatch.setattr(tflite_schemes, "_graph", lambda _: graph)
+    with pytest.raises(ModelError, match=r"GATHER \(tensor `rows`\) has weights in float32") as caught:
+        tflite_schemes.require_scheme(b"", b"", Quantization(scheme), ())
+    assert caught.value.hint == 'keep its layer in float with `keep`, or quantize to "int8"'

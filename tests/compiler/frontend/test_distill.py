@@ -142,6 +142,19 @@ def test_a_view_is_drawn_from_the_seed_and_its_number_and_the_samples_stay_as_th
     np.testing.assert_array_equal(x, np.arange(24).reshape(4, 6))
 
 
+@pytest.mark.parametrize(
+    ("augment", "got"),
+    [
+        (lambda x, _generator: x[:, :3], r"\(4, 6\); got \(4, 3\)$"),
+        (lambda x, _generator: None, r"\(4, 6\); got None$"),
+        (lambda x, _generator: {"a": x, "b": x}, r"\(4, 6\); got `a` \(4, 6\), `b` \(4, 6\)$"),
+    ],
+)
+def test_another_shape_than_the_samples_is_told_as_the_user_knows_it(augment: Any, got: str) -> None:
+    with pytest.raises(UserCodeError, match=f"^m:augment: expected as many samples of the same shape, {got}"):
+        draw_view(np.zeros((4, 6), np.float32), augment, 0, 0, spec="m:augment")
+
+
 @pytest.fixture
 def run(make_context: Callable[..., StageContext], data_files: dict[str, Path], project_dir: Path) -> Any:
     """Train a teacher, let it answer, and distil: gives the context of the distill stage and its metrics."""
@@ -216,5 +229,5 @@ def test_samples_that_augment_spoils_are_refused(run: Any, augment: str, said: s
 
 @pytest.mark.tf
 def test_a_hyperparameter_that_the_student_does_not_ask_for_is_named(run: Any) -> None:
-    with pytest.raises(ModelError, match=r"hp\.widht"):
+    with pytest.raises(ModelError, match=r"^distill\.hp\.widht"):
         run(hp={"widht": 3})

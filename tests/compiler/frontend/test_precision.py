@@ -102,3 +102,23 @@ def test_auto_is_float32_on_a_cpu_and_says_why(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
     assert resolve_precision("auto").policy == "mixed_float16"
     assert resolve_precision("mixed_bfloat16").policy == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize("kind", ["Sequential", "Functional"])
+def test_a_model_with_a_loss_of_the_users_own_is_rebuilt_uncompiled(kind: str) -> None:
+    keras = fresh_keras(0, needed_by="a test")
+
+    def loss(y: Any, outputs: Any) -> Any:
+        return keras.ops.mean(keras.ops.square(y[:, :3] - outputs), axis=-1)
+
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+    if kind == "Sequential":
+        model = keras.Sequential([keras.Input((8, 8, 2)), *layers])
+    else:
+        inputs = keras.Input((8, 8, 2))
+        model = keras.Model(inputs, layers[1](layers[0](inputs)))
+    model.compile("adam", loss)
+    rebuilt = as_float32(keras, model, SAMPLES)
+    assert model.compiled
+    assert not rebuilt.compiled
+    np.testing.assert_allclose(np.asarray(rebuilt(SAMPLES)), np.asarray(model(SAMPLES)), rtol=1e-5)

@@ -148,10 +148,11 @@ def test_an_added_file_is_damage_too(project: Path) -> None:
     assert run(project, stage("write")) == ("ab", ["write"])
 
 
-def test_a_failed_stage_leaves_no_entry(project: Path) -> None:
+def test_a_failed_stage_is_named_and_leaves_no_entry(project: Path) -> None:
     for _ in range(2):
-        with pytest.raises(DataError, match="no good"):
+        with pytest.raises(DataError, match="no good") as caught:
             pipeline(project).result(stage("fail"))
+        assert caught.value.stage == "fail"
     assert not list(project.glob(".edgecc/cache/*/*/entry.json"))
 
 
