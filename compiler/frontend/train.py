@@ -148,8 +148,14 @@ def fit(
     except EdgeccError:
         raise
     except Exception as error:  # shapes, losses and memory: Keras and TensorFlow share no base class
-        raise ModelError(f"training failed: {type(error).__name__}: {error}") from error
+        raise ModelError(f"training failed: {type(error).__name__}: {_cause(error)}") from error
     return {name: [float(value) for value in values] for name, values in history.history.items()}
+
+
+def _cause(error: Exception) -> str:
+    """What TensorFlow says last, after the stack that it prints into the message of an error within a graph."""
+    text = str(error).strip()
+    return text.rpartition("\n\n")[2].splitlines()[0] if text.startswith("Graph execution error") else text
 
 
 def _tuned(context: StageContext) -> dict[str, Any]:

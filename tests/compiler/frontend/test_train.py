@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,15 @@ def test_a_loss_that_does_not_fit_the_labels_is_an_error(run: Run) -> None:
     compiled = CNN.replace("return", "model =") + "model.compile('adam', 'categorical_crossentropy')\nreturn model"
     with pytest.raises(ModelError, match="training failed: ValueError"):
         run(compiled)
+
+
+def test_an_error_within_the_graph_is_told_without_its_stack(run: Run) -> None:
+    refuse = "import tensorflow as tf\ntf.debugging.assert_less(p, -1e9, message='too large')\nreturn p\n"
+    loss = "def loss(y, p):\n" + textwrap.indent(refuse, "    ")
+    compiled = f"{loss}{CNN.replace('return', 'model =')}model.compile('adam', loss)\nreturn model"
+    with pytest.raises(ModelError, match=r"^training failed: InvalidArgumentError: .*too large") as caught:
+        run(compiled)
+    assert "\n" not in caught.value.message
 
 
 def test_a_builder_that_raises_is_told_with_its_line(run: Run) -> None:
