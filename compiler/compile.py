@@ -35,20 +35,25 @@ def compile_project(
     An artifact reaches the build folder only after it was compared with its Keras model.
 
     Raises:
-        EdgeccError: a stage could not do its work. What was finished stays in the cache, and artifacts that need
-            nothing else reach the build folder all the same.
+        EdgeccError: a stage could not do its work. All that does not need it is done all the same, and what was
+            finished stays in the cache; of several errors the first is raised, and the others are noted.
     """
     plan = make_plan(folder, emitted)
     pipeline = Pipeline(project_dir=folder.root, state_dir=folder.state, progress=progress, run_artifact=run_artifact)
     publisher = Publisher(folder, plan, pipeline)
     stages = plan.stages()
+    failures: dict[int, EdgeccError] = {}
     with progress.task("compile", total=len(stages)) as task:
         for stage in stages:
             task.describe(stage.name)
             try:
                 pipeline.result(stage)
-            except EdgeccError:
-                publisher.publish()
-                raise
+            except EdgeccError as error:
+                failures.setdefault(id(error), error)  # the same one from every stage that needs the failed one
             task.advance()
-    return Compilation(publisher.publish(), tuple(pipeline.ran))
+    published = publisher.publish()
+    for other in list(failures.values())[1:]:
+        progress.note(f"error: {other.message} (stage {other.stage})")
+    if failures:
+        raise next(iter(failures.values()))
+    return Compilation(published, tuple(pipeline.ran))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +13,10 @@ from edgecc.artifact import Figures, Format
 from edgecc.compiler.backend.artifact_graph import read_graph
 from edgecc.compiler.backend.sparsity import artifact_sparsity
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
+from edgecc.errors import UserCodeError
 from edgecc.files import writing_to
 from edgecc.samples import in_order
-from edgecc.scoring import Scorer, read_validation
+from edgecc.scoring import Scorer, Validation, read_validation
 
 CORRECT = "correct.npy"
 
@@ -23,10 +26,13 @@ def evaluate(context: StageContext) -> Metrics:
 
     Options: `format` and `score` (the project's `[metrics]`).
 
+    A metric of the user's own that fails on validation samples leaves the score unmeasured: an autoencoder's may be
+    for labels that the test set alone has.
+
     Raises:
         ArtifactError: the runtime cannot run it.
         DataError: the samples are of other inputs than the artifact's.
-        UserCodeError: a metric of the user's raised.
+        UserCodeError: a metric of the user's is missing.
     """
     path = context.inputs["artifact"]["artifact"]
     format = Format(context.options["format"])
@@ -41,10 +47,19 @@ def evaluate(context: StageContext) -> Metrics:
         size_bytes=len(content),
         compressed_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
         sparsity=artifact_sparsity(path, format),
-        score=Scorer(validation, context.options["score"], context.project_dir)(outputs),
+        score=_score(context, validation, outputs),
         samples=len(validation),
     )
     return figures.model_dump(mode="json")
+
+
+def _score(context: StageContext, validation: Validation, outputs: Sequence[Any]) -> float | None:
+    scorer = Scorer(validation, context.options["score"], context.project_dir)
+    try:
+        return scorer(outputs)
+    except UserCodeError as error:
+        context.progress.note(f"the steps' score is unmeasured: {error.message}; {error.hint}")
+        return None
 
 
 def compare(context: StageContext) -> Metrics:

@@ -30,6 +30,7 @@ class Pipeline:
         self._run_artifact = run_artifact
         self._cache = Cache(state_dir / "cache", project_dir)
         self._finished: dict[str, Finished] = {}
+        self._failed: dict[str, EdgeccError] = {}
         self._versions = {"python": platform.python_version()} | library_versions(("edgecc",))
         self.ran: list[str] = []
         """Names of the stages that really ran, in order."""
@@ -38,11 +39,18 @@ class Pipeline:
         """The stage's outputs, with all its predecessors' made first.
 
         Raises:
-            EdgeccError: a stage could not do its work; what was finished before stays finished.
+            EdgeccError: a stage could not do its work; what was finished before stays finished. Asked again, it does
+                not try again, and neither does a stage that needs it.
         """
+        if stage.name in self._failed:
+            raise self._failed[stage.name]
         if stage.name not in self._finished:
-            inputs = {role: self.result(predecessor) for role, predecessor in stage.inputs.items()}
-            self._finished[stage.name] = self._find_or_run(stage, inputs)
+            try:
+                inputs = {role: self.result(predecessor) for role, predecessor in stage.inputs.items()}
+                self._finished[stage.name] = self._find_or_run(stage, inputs)
+            except EdgeccError as error:
+                self._failed[stage.name] = error
+                raise
         return self._finished[stage.name]
 
     def is_finished(self, stage: Stage) -> bool:

@@ -24,6 +24,7 @@ from edgecc.user_code import load_entry_point
 
 Array = npt.NDArray[Any]
 Classes = npt.NDArray[np.int64]
+_SCORING_HINT = "it gets the `y` of validation, which is what the model trains on; the test set's may be another"
 NO_CLASS = -1
 """The prediction for an output that holds NaN: it is never right and agrees with nothing."""
 
@@ -222,4 +223,7 @@ class Scorer:
             return float(right.mean()), "higher"
         if self._metric is None:
             return None, "higher"
-        return self._metric(outputs, self._validation.y, self._validation.x), self._metric.better
+        try:
+            return self._metric(outputs, self._validation.y, self._validation.x), self._metric.better
+        except UserCodeError as error:
+            raise UserCodeError(f"scoring validation samples: {error.message}", hint=_SCORING_HINT) from error

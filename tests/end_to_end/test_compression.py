@@ -91,4 +91,6 @@ def test_what_one_variant_cannot_do_costs_the_others_nothing(edgecc: Callable[..
     assert refused.code == ExitCode.FAILED
     assert "did you mean `dense`?" in refused.err
     assert manifest_of(project, "float32").variant == "float32"
+    assert "stage: quantize/small/tflite" in refused.err
     assert not (project / "build" / "small" / "digits.tflite").exists()
+    assert manifest_of(project, "sparse").steps[1].kind == "quantize"  # it comes after the one that failed

@@ -58,11 +58,14 @@ def _show(compilation: Compilation, project: Project) -> None:
 
 
 def _lint(artifacts: Sequence[Compiled]) -> Iterator[str]:
+    """A line for each rule that found something in an artifact."""
     for artifact in artifacts:
-        for each in artifact.findings:
-            if each.severity != "note":
-                where = f"lint: {artifact.variant} ({artifact.format}): {each.severity}"
-                yield f"{where}: {each.rule}: {each.subject} {each.found}; expected {each.expected}"
+        found = [finding for finding in artifact.findings if finding.severity != "note"]
+        for rule in dict.fromkeys(finding.rule for finding in found):
+            first, *others = (finding for finding in found if finding.rule == rule)
+            more = f" (and {len(others)} more: see `edgecc lint`)" if others else ""
+            where = f"lint: {artifact.variant} ({artifact.format}): {first.severity}: {rule}"
+            yield f"{where}: {first.subject} {first.found}{more}; expected {first.expected}"
 
 
 def _artifacts(artifacts: Sequence[Compiled]) -> Table:

@@ -15,6 +15,7 @@ import pytest
 from edgecc.artifact import Figures, Format
 from edgecc.compiler.compression.payoff import CORRECT, compare, evaluate, p_value
 from edgecc.compiler.pipeline.stage import StageContext
+from edgecc.errors import UserCodeError
 from edgecc.progress import Silent
 from edgecc.project_code import importable
 from edgecc.samples import write_arrays
@@ -64,6 +65,14 @@ def test_other_tasks_are_scored_by_the_users_first_metric(tmp_path: Path) -> Non
     assert figures.score == 0.5
     assert np.load(tmp_path / "output" / CORRECT).size == 0
     assert evaluated(tmp_path, [[1.0], [2.0], [3.0]], [[1.5], [2.0], [4.0]], None).score is None
+
+
+def test_a_metric_that_fails_on_validation_labels_leaves_the_score_unmeasured(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def auc(outputs, flags):\n    return flags[:, 9].mean()\n")
+    figures = evaluated(tmp_path, [[1.0]] * 3, [[1.0]] * 3, None, {"auc": {"function": "mine:auc"}})
+    assert figures.score is None
+    with pytest.raises(UserCodeError, match="there is none"):
+        evaluated(tmp_path, [[1.0]] * 3, [[1.0]] * 3, None, {"auc": {"function": "others:auc"}})
 
 
 @pytest.mark.parametrize(
