@@ -63,7 +63,7 @@ def test_a_tflite_file_is_read_as_the_interpreter_sees_it(name: str, dtype: str,
 def test_a_damaged_file_is_an_error(tmp_path: Path, format: Format) -> None:
     path = tmp_path / "m"
     path.write_bytes((DATA / "cnn_int8.tflite").read_bytes()[:300] if format is Format.TFLITE else b"nonsense")
-    with pytest.raises(ArtifactError, match=f"expected a {format} model"):
+    with pytest.raises(ArtifactError, match=f"expected a model in the format {format}"):
         read_graph(path, format)
 
 
