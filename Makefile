@@ -38,7 +38,7 @@ format: $(READY)  ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-studies: $(READY)  ## edgecc's own figures on this machine
+studies: $(READY)  ## edgecc's own figures on this machine: many hours, most of them training
 	for study in benchmarks/studies/*.py; do $(BIN)/python $$study || exit 1; done
 
 clean:  ## remove what was installed and built
