@@ -15,7 +15,7 @@ _TRAINING_DATA = Read(after=("data",), files=("train.npz", "validation.npz", "da
 def _quantizing(emit: str, name: str, libraries: tuple[str, ...]) -> StageKind:
     return StageKind(
         name,
-        2,
+        3,
         "edgecc.compiler.compression.quantize:quantize",
         {
             "artifact": Read(after=(emit,), files=("artifact", "layers.json")),

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from edgecc.compiler.backend.onnx_names import canonical, share_constants
+from edgecc.compiler.compression.not_held import NotHeld, NotHeldError
 from edgecc.compiler.compression.onnx_schemes import PRODUCT_SUFFIX, to_dynamic, to_float16, to_static
-from edgecc.errors import MissingExtraError, ModelError
+from edgecc.errors import MissingExtraError
 from edgecc.project import Quantization, QuantizeSection
 
 Range = tuple[float, float]
@@ -44,7 +45,8 @@ def quantize(content: bytes, section: QuantizeSection, ranges: Mapping[str, Rang
         keep: tensors whose operators stay in float32.
 
     Raises:
-        ModelError: an operator's weights cannot be held in the scheme; names its tensor and the nearest way.
+        NotHeldError: an operator outside `keep` has weights that the scheme cannot hold.
+        ModelError: a weight is too large for float16.
         MissingExtraError: onnx is not installed.
     """
     model = _inferred(content)
@@ -87,16 +89,14 @@ def _require_held(model: Any, scheme: Quantization, kept: Collection[str], outpu
     import onnx
 
     floats = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    found = []
     for node in model.graph.node:
         weights = [node.input[index] for index in WEIGHT_INPUTS.get(node.op_type, ()) if index < len(node.input)]
         name = node.name.removesuffix(PRODUCT_SUFFIX)
         if name not in kept and floats & set(weights):
-            others = " or ".join(f'"{other}"' for other in _NEAREST[scheme])
-            raise ModelError(
-                f"expected weights that {scheme} can hold; {node.op_type}, which gives the tensor "
-                f"`{outputs.get(name, node.output[0])}`, cannot",
-                hint=f"keep its layer in float with `keep`, or quantize to {others}",
-            )
+            found.append(NotHeld(node.op_type, outputs.get(name, node.output[0]), "has weights in float32"))
+    if found:
+        raise NotHeldError(scheme, found, _NEAREST[scheme])
 
 
 _NEAREST = {

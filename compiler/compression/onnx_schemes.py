@@ -31,6 +31,7 @@ def to_static(model: Any, ranges: Mapping[str, tuple[float, float]], kept: Itera
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+    _subtractions_to_additions(model)
     limits = _limits(model)
     known = {name: _within(limits.get(name, (-np.inf, np.inf)), given) for name, given in ranges.items()}
     quantizer = QDQQuantizer(
@@ -46,7 +47,7 @@ def to_static(model: Any, ranges: Mapping[str, tuple[float, float]], kept: Itera
         nodes_to_quantize=[],
         nodes_to_exclude=[*kept, *_last_softmaxes(model), *_beyond_zero(model, limits)],
         op_types_to_quantize=INTEGER_OPERATORS,
-        extra_options={},
+        extra_options={"ForceQuantizeNoInputCheck": True},  # pooling after an operator in float is quantized as well
     )
     quantizer.quantize_model()
     _make_weights_unsigned(quantizer.model.model)
@@ -94,6 +95,21 @@ def _with_shapes(model: Any) -> Any:
 
     add_infer_metadata(model)
     return model
+
+
+def _subtractions_to_additions(model: Any) -> None:
+    """Where a constant is subtracted, add its negative: there is an integer kernel for Add and none for Sub."""
+    import onnx
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Sub" and node.input[1] in constants:
+            name = f"{node.input[1]}_negative"
+            if name not in constants:
+                negative = -onnx.numpy_helper.to_array(constants[node.input[1]])
+                constants[name] = onnx.numpy_helper.from_array(negative, name)
+                model.graph.initializer.append(constants[name])
+            node.op_type, node.input[1] = "Add", name
 
 
 def _make_weights_unsigned(model: Any) -> None:

@@ -19,6 +19,7 @@ from edgecc.compiler.compression.bias_correction import correct_biases, correcte
 from edgecc.compiler.compression.calibration import Calibration, calibrate, read_calibration
 from edgecc.compiler.compression.fallback import Attempt, Fallback, Layers, Search
 from edgecc.compiler.compression.layer_error import Comparison, LayerErrors, layer_errors
+from edgecc.compiler.compression.not_held import NotHeldError
 from edgecc.compiler.compression.probe import Inputs, Probe
 from edgecc.compiler.compression.ranges import Range
 from edgecc.compiler.compression.tflite_quantizer import FLOAT_SUFFIX
@@ -191,7 +192,10 @@ class _Job:
 
     def _converted(self, kept: Collection[str]) -> bytes:
         keep = {tensor for tensor, layer in self.layers.items() if layer in kept}
-        return self.quantizer.quantize(self.content, self.section, self.ranges, keep)
+        try:
+            return self.quantizer.quantize(self.content, self.section, self.ranges, keep)
+        except NotHeldError as error:
+            raise error.in_layers(self.layers) from error
 
     def layer_errors(self, content: bytes, kept: Collection[str]) -> LayerErrors:
         """Each layer's error in the quantized artifact `content`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgecc.artifact import Format
 from edgecc.compiler.backend.artifact_graph import Graph, Operator, Tensor, read_graph
 from edgecc.compiler.backend.checks import LINEAR, float_operators
+from edgecc.compiler.compression.not_held import NotHeld, NotHeldError
 from edgecc.errors import ModelError
 from edgecc.project import STATIC, Quantization
 
@@ -35,24 +36,16 @@ def require_scheme(original: bytes, quantized: bytes, scheme: Quantization, keep
     others every convolution, matrix product and lookup outside `keep` has weights of the scheme's type.
 
     Raises:
-        ModelError: it is not so; names operator, tensor and the nearest way.
+        NotHeldError: an operator is not; names it, its tensor and the nearest way.
+        ModelError: an input or output is not.
     """
     before, after = _graph(original), _graph(quantized)
     found = list(_left_in_float(after, keep) if scheme in STATIC else _wrong_weights(after, scheme, keep))
     if found:
-        told = "; ".join(f"{operator.kind} (tensor `{operator.outputs[0].name}`) {what}" for operator, what in found)
-        raise ModelError(f"expected a model that {scheme} can hold; {told}", hint=_hint(scheme, found))
+        no_way = {other for each in found for other in _NO_WAY.get(each.kind, ())}
+        raise NotHeldError(scheme, found, [other for other in _NEAREST[scheme] if other not in no_way])
     if scheme in STATIC:
         _require_edges(before, after, _EDGE[scheme])
-
-
-def _hint(scheme: Quantization, found: list[tuple[Operator, str]]) -> str:
-    kept = "keep its layer in float with `keep`"
-    no_way = {other for operator, _ in found for other in _NO_WAY.get(operator.kind, ())}
-    ways = [f'"{other}"' for other in _NEAREST[scheme] if other not in no_way]
-    if len(ways) < 2:
-        return f"{kept}, or quantize to {ways[0]}" if ways else kept
-    return f"{kept}, or quantize to {', '.join(ways[:-1])} or {ways[-1]}"
 
 
 def _graph(content: bytes) -> Graph:
@@ -62,17 +55,17 @@ def _graph(content: bytes) -> Graph:
         return read_graph(path, Format.TFLITE)
 
 
-def _left_in_float(graph: Graph, keep: Collection[str]) -> Iterator[tuple[Operator, str]]:
+def _left_in_float(graph: Graph, keep: Collection[str]) -> Iterator[NotHeld]:
     for operator in float_operators(graph):
         if not _is_kept(operator, keep):
-            yield operator, "computes in float"
+            yield NotHeld(operator.kind, operator.outputs[0].name, "computes in float")
 
 
-def _wrong_weights(graph: Graph, scheme: Quantization, keep: Collection[str]) -> Iterator[tuple[Operator, str]]:
+def _wrong_weights(graph: Graph, scheme: Quantization, keep: Collection[str]) -> Iterator[NotHeld]:
     for operator in graph.operators:
         weights = _weights(graph, operator)
         if weights is not None and weights.dtype != _WEIGHT[scheme] and not _is_kept(operator, keep):
-            yield operator, f"has weights in {weights.dtype}"
+            yield NotHeld(operator.kind, operator.outputs[0].name, f"has weights in {weights.dtype}")
 
 
 def _weights(graph: Graph, operator: Operator) -> Tensor | None:

@@ -340,10 +340,33 @@ def test_weights_that_dynamic_cannot_hold_are_named() -> None:
         quantize(content, SCHEMES["dynamic"], {}, ())
 
     assert str(caught.value) == (
-        "expected weights that dynamic can hold; ConvTranspose, which gives the tensor `output`, cannot"
+        "expected a model that dynamic can hold; ConvTranspose (tensor `output`) has weights in float32"
     )
     assert caught.value.hint == 'keep its layer in float with `keep`, or quantize to "int8" or "float16"'
     quantize(content, SCHEMES["dynamic"], {}, ("output",))
+
+
+def test_a_constant_is_subtracted_in_integers() -> None:
+    """As a Normalization layer takes its means away."""
+    nodes = [_node("Sub", "input mean", "centred"), _node("Conv", "centred w", "conv"), _node("Relu", "conv", "output")]
+    constants = {"mean": _normal(2, 3, 1, 1), "w": _normal(1, 4, 3, 3, 3)}
+    content, x = _model(nodes, constants, (1, 3, 8, 8)), _normal(3, 16, 3, 8, 8)
+
+    quantized = _quantized(content, x)
+
+    assert Counter(node.op_type for node in onnx.load_from_string(quantized).graph.node)["Sub"] == 0
+    assert _sqnr_db(_run(quantized, x)["output"], _run(content, x)["output"]) > 30
+
+
+def test_pooling_after_an_operator_in_float_is_quantized() -> None:
+    nodes = [_node("Conv", "input w", "conv"), _node("Elu", "conv", "elu"), _node("MaxPool", "elu", "output",
+             kernel_shape=[2, 2])]  # fmt: skip
+    content, x = _model(nodes, {"w": _normal(1, 4, 3, 3, 3)}, (1, 3, 8, 8)), _normal(3, 16, 3, 8, 8)
+
+    producers = _producers(_quantized(content, x))
+
+    (pooling,) = [node for node in producers.values() if node.op_type == "MaxPool"]
+    assert producers[pooling.input[0]].op_type == "DequantizeLinear"
 
 
 def test_a_transposed_convolution_is_held_in_int8() -> None:

@@ -16,12 +16,13 @@ from onnx import numpy_helper
 
 from edgecc.artifact import ArtifactRunner, Format
 from edgecc.compiler.compression import tflite_quantizer
+from edgecc.compiler.compression.not_held import NotHeld, NotHeldError
 from edgecc.compiler.compression.quantize import _Job, named_layers, noise, quantize, relative_error
 from edgecc.compiler.pipeline.stage import StageContext
 from edgecc.errors import ModelError, VerificationError
 from edgecc.files import sha256_of_json
 from edgecc.progress import Silent
-from edgecc.project import QuantizeSection
+from edgecc.project import Quantization, QuantizeSection
 from edgecc.samples import write_arrays
 from edgecc.targets.host import run_outputs
 
@@ -288,6 +289,18 @@ def test_what_keep_names_is_never_quantized_on_the_way(
     content = (DATA / "cnn_float32.tflite").read_bytes()
     section = {"scheme": "int8", "keep": ["pool"]}
     assert quantize(make_context(content, layers, images, Format.TFLITE, section))["kept"] == ["pool"]
+
+
+def test_what_the_scheme_cannot_hold_is_named_by_its_layer(
+    run: Any, rounder: Rounder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> bytes:
+        raise NotHeldError(Quantization.INT8, [NotHeld("MatMul", "hidden", "computes in float")], [])
+
+    monkeypatch.setattr(sys.modules["edgecc.compiler.compression.onnx_quantizer"], "quantize", refuse)
+    with pytest.raises(ModelError, match="MatMul in the layer `encoder/dense` computes in float") as caught:
+        run({"scheme": "int8"})
+    assert caught.value.hint == 'leave it in float with `keep = ["encoder/dense"]`'
 
 
 @pytest.mark.parametrize("scheme", ["int8", "int16x8", "dynamic", "float16"])
