@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from edgecc.artifact import StepRecord
 from edgecc.benchmarks.ratio import latency_ratio
 from edgecc.benchmarks.steps import PlannedStep
-from edgecc.results import LatencyRatio, Pays, Row, StepResult
+from edgecc.results import Pays, Ratio, Row, StepResult
 from edgecc.units import format_bytes, format_points
 
 MIN_SAVING = 0.01
@@ -51,7 +51,7 @@ def _judge(step: PlannedStep, before: Row, after: Row) -> StepResult:
     )
 
 
-def _ratio(before: Row, after: Row) -> LatencyRatio | str:
+def _ratio(before: Row, after: Row) -> Ratio | str:
     for row in (before, after):
         if row.failure is not None:
             return f"{row.variant} gave no numbers: {row.failure.kind.replace('_', ' ')}"
@@ -60,7 +60,7 @@ def _ratio(before: Row, after: Row) -> LatencyRatio | str:
     return latency_ratio(before.processes, after.processes)
 
 
-def judge(record: StepRecord, latency: LatencyRatio | None) -> Pays:
+def judge(record: StepRecord, latency: Ratio | None) -> Pays:
     """Weigh what a step bought against what it cost; without a ratio of latencies, nothing can be told."""
     if latency is None:
         return Pays.UNKNOWN
@@ -73,7 +73,7 @@ def judge(record: StepRecord, latency: LatencyRatio | None) -> Pays:
     return Pays.NO if latency.low >= 1 - MIN_TIME else Pays.UNKNOWN
 
 
-def marks(record: StepRecord, latency: LatencyRatio | None) -> tuple[str, ...]:
+def marks(record: StepRecord, latency: Ratio | None) -> tuple[str, ...]:
     """What a step clearly does, in a word each."""
     found = (_size(record), None if latency is None else _speed(latency), _answers(record))
     return tuple(mark for mark in found if mark is not None)
@@ -89,7 +89,7 @@ def _size(record: StepRecord) -> str | None:
     return "larger" if max(raw, compressed) >= 1 + MIN_SAVING else None
 
 
-def _speed(latency: LatencyRatio) -> str | None:
+def _speed(latency: Ratio) -> str | None:
     if latency.low > 1:
         return "slower"
     return "faster" if latency.high < 1 else None
@@ -111,7 +111,7 @@ def _answers(record: StepRecord) -> str | None:
     return "less accurate" if record.lost > record.gained else "more accurate"
 
 
-def _sentence(step: PlannedStep, target: str, ratio: LatencyRatio | str, pays: Pays) -> str:
+def _sentence(step: PlannedStep, target: str, ratio: Ratio | str, pays: Pays) -> str:
     is_price = not isinstance(ratio, str) and ratio.low > 1 and _is_smaller(step.record)
     bought = f"{_time(ratio, pays)}{' for ' if is_price else ', '}{_bytes(step.record)}{_accuracy(step.record)}"
     sentence = f"{step.variant} ({step.format}) on {target}: {step.record.kind} {bought}"
@@ -120,7 +120,7 @@ def _sentence(step: PlannedStep, target: str, ratio: LatencyRatio | str, pays: P
     return f"{sentence}; without it: {step.without}." if step.without else f"{sentence}; no variant goes without it."
 
 
-def _time(ratio: LatencyRatio | str, pays: Pays) -> str:
+def _time(ratio: Ratio | str, pays: Pays) -> str:
     if isinstance(ratio, str):
         return f"takes a time that is unmeasured ({ratio})"
     interval = f"({ratio.low:.2f}-{ratio.high:.2f})"

@@ -14,12 +14,12 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from edgecc.results import LatencyRatio, ProcessSample
+from edgecc.results import ProcessSample, Ratio
 
 CONFIDENCE = 0.95
 
 
-def latency_ratio(before: Sequence[ProcessSample], after: Sequence[ProcessSample]) -> LatencyRatio | str:
+def latency_ratio(before: Sequence[ProcessSample], after: Sequence[ProcessSample]) -> Ratio | str:
     """The ratio of latencies after/before, or why there is none."""
     pairs = [(_median(a), _median(b)) for a, b in zip(before, after, strict=False)]
     if len(before) != len(after) or len(pairs) < 2:
@@ -32,9 +32,7 @@ def latency_ratio(before: Sequence[ProcessSample], after: Sequence[ProcessSample
     mean = statistics.fmean(logs)
     quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1))
     margin = quantile * statistics.stdev(logs) / math.sqrt(len(logs))
-    return LatencyRatio(
-        value=math.exp(mean), low=math.exp(mean - margin), high=math.exp(mean + margin), processes=len(pairs)
-    )
+    return Ratio(value=math.exp(mean), low=math.exp(mean - margin), high=math.exp(mean + margin), processes=len(pairs))
 
 
 def _median(process: ProcessSample) -> float:

@@ -412,6 +412,9 @@ class BenchSection(Section):
     """Fresh processes for each artifact on each target: most of the variance is between processes."""
     inferences: PositiveInt = 200
     """Timed inferences in each process."""
+    pair_time_limit: Duration = 60.0
+    """Longest time for which an artifact and its baseline are measured in turn on one target before a regression is
+    left inconclusive."""
     time_limit: Duration = 120.0
     """Longest time one process may take for `inferences` of them before it is killed; more samples get more."""
 
@@ -454,6 +457,9 @@ class Budget(Section):
     its unit, in the direction that is worse."""
     against: str | None = None
     """The variant that `max_drop` compares with; `float32` where none is named."""
+    max_regression: Limit | None = None
+    """How much worse than in the baseline: in percent; accuracy in percentage points, a metric of the user's own in its
+    unit."""
     severity: Literal["error", "warn"] = "error"
 
     @model_validator(mode="after")
@@ -480,17 +486,22 @@ class Budget(Section):
             return _LIMITS
         metric = METRICS[self.metric]
         bound = "max" if metric.better == "lower" else "min"
-        return (bound, "max_drop") if metric.unit is Unit.FRACTION else (bound,)
+        return (bound, "max_drop", _REGRESSION) if metric.unit is Unit.FRACTION else (bound, _REGRESSION)
 
     def _parse_limit(self) -> float:
-        if self.max_drop is not None:
-            return parse_difference(self.max_drop) if self.is_users else parse_points(self.max_drop)
-        return parse(self.written, self.unit)
+        if self.max_drop is not None or (self.max_regression is not None and self.is_difference):
+            return parse_difference(self.written) if self.is_users else parse_points(self.written)
+        return parse(self.written, Unit.FRACTION if self.max_regression is not None else self.unit)
 
     @property
     def is_users(self) -> bool:
         """Whether it is on a metric of the user's own."""
         return self.metric.startswith(USER_PREFIX)
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether two values of the metric are told apart by their difference rather than their ratio."""
+        return self.unit in (Unit.FRACTION, Unit.NUMBER)
 
     @property
     def unit(self) -> Unit:
@@ -500,11 +511,12 @@ class Budget(Section):
     @property
     def written(self) -> str | float:
         """The limit as the project file has it."""
-        return next(limit for limit in (self.max, self.min, self.max_drop) if limit is not None)
+        given = (self.max, self.min, self.max_drop, self.max_regression)
+        return next(limit for limit in given if limit is not None)
 
     @property
     def limit(self) -> float:
-        """The limit in the metric's base unit; for `max_drop`, the drop as a fraction or in the metric's own unit."""
+        """The limit in the metric's base unit; of a drop or regression, a fraction, or in the metric's own unit."""
         return self._parse_limit()
 
     @property
@@ -517,10 +529,13 @@ class Budget(Section):
         limit = str(self.written).strip()
         if self.max_drop is not None:
             return f"at most {limit} {'worse than' if self.is_users else 'below'} {self.reference}"
+        if self.max_regression is not None:
+            return f"at most {limit} worse than the baseline"
         return f"{'at most' if self.max is not None else 'at least'} {limit}"
 
 
-_LIMITS = ("max", "min", "max_drop")
+_REGRESSION = "max_regression"
+_LIMITS = ("max", "min", "max_drop", _REGRESSION)
 
 
 _BASE = "base"
@@ -630,6 +645,11 @@ class ProjectFolder(BaseModel):
     def results(self) -> Path:
         """What benches measured."""
         return self.root / "results"
+
+    @property
+    def baseline(self) -> Path:
+        """The release that regressions are judged against, artifacts included: to be committed."""
+        return self.root / "baseline"
 
     @property
     def report(self) -> Path:

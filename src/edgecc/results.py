@@ -79,6 +79,9 @@ class Estimate(Record):
     value: float
     samples: Annotated[int, Field(gt=0, strict=True)]
     """How many raw values stand behind it."""
+    low: float | None = None
+    """Lower end of its 95 % confidence interval, where it has one."""
+    high: float | None = None
     provenance: Provenance = Provenance.MEASURED
 
 
@@ -114,19 +117,41 @@ class Row(Record):
         return self.artifact.format
 
 
-class LatencyRatio(Record):
-    """Latency after a step over latency before it: below 1 it became faster. The interval is at 95 %."""
+class Ratio(Record):
+    """A metric of one artifact over that of another: of a latency, below 1 the former is faster."""
 
     value: float
     low: float
+    """Lower end of its confidence interval."""
     high: float
     processes: int
-    """Of each artifact, in pairs that ran in turn."""
+    """Of each artifact; they ran in turn."""
+    confidence: float = 0.95
+    """How often an interval made so holds the true ratio."""
 
     @property
     def visible(self) -> float:
         """The smallest relative change that these processes could have told from none."""
         return self.high / self.value - 1
+
+
+class PairedRun(Record):
+    """The baseline's artifact and today's, measured in turn on one target in one session."""
+
+    variant: str
+    format: Format
+    target: str
+    baseline: Artifact
+    candidate: Artifact
+    environment: Environment | None
+    """None where the target did not answer."""
+    ratios: Mapping[str, Ratio] = {}
+    """Today's over the baseline's, by metric."""
+    baseline_processes: tuple[ProcessSample, ...] = ()
+    candidate_processes: tuple[ProcessSample, ...] = ()
+    duration_s: float = 0.0
+    unmeasured: str | None = None
+    """Why there are no ratios."""
 
 
 class Pays(StrEnum):
@@ -146,7 +171,7 @@ class StepResult(Record):
     target: str
     record: StepRecord
     """What is there before it and after it, on validation samples."""
-    latency: LatencyRatio | None
+    latency: Ratio | None
     latency_unmeasured: str | None = None
     """Why there is no ratio."""
     pays: Pays
@@ -203,6 +228,10 @@ class Results(Record):
     steps: tuple[StepResult, ...] = ()
     """Every compression step of what was measured, on every target."""
     layers: tuple[ArtifactLayers, ...] = ()
+    baseline_run_id: str | None = None
+    """The run that the baseline is, where there is one."""
+    paired: tuple[PairedRun, ...] = ()
+    """What was measured in turn with the baseline."""
 
     @property
     def variant_rows(self) -> tuple[Row, ...]:

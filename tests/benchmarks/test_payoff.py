@@ -10,7 +10,7 @@ import pytest
 from edgecc.artifact import Format, StepRecord
 from edgecc.benchmarks.payoff import judge, judge_steps, marks
 from edgecc.benchmarks.steps import PlannedStep
-from edgecc.results import Failure, FailureKind, LatencyRatio, Pays, Results
+from edgecc.results import Failure, FailureKind, Pays, Ratio, Results
 
 MakeRecord = Callable[..., StepRecord]
 SAME = {"sizes": (1000, 1000), "compressed": (900, 900)}
@@ -21,8 +21,8 @@ BARELY = {"sizes": (1000, 995), "compressed": (900, 895)}
 LARGER = {"sizes": (1000, 1200), "compressed": (900, 1100)}
 
 
-def between(low: float, high: float) -> LatencyRatio:
-    return LatencyRatio(value=(low * high) ** 0.5, low=low, high=high, processes=5)
+def between(low: float, high: float) -> Ratio:
+    return Ratio(value=(low * high) ** 0.5, low=low, high=high, processes=5)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def between(low: float, high: float) -> LatencyRatio:
     ],
 )
 def test_bytes_and_time(
-    make_record: MakeRecord, sizes: Any, latency: LatencyRatio | None, pays: Pays, said: tuple[str, ...]
+    make_record: MakeRecord, sizes: Any, latency: Ratio | None, pays: Pays, said: tuple[str, ...]
 ) -> None:
     record = make_record(**sizes)
     assert (judge(record, latency), marks(record, latency)) == (pays, said)

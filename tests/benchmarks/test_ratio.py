@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecc.benchmarks.ratio import latency_ratio
-from edgecc.results import LatencyRatio, ProcessSample
+from edgecc.results import ProcessSample, Ratio
 
 
 def processes(medians: Sequence[float]) -> list[ProcessSample]:
@@ -24,9 +24,9 @@ def processes(medians: Sequence[float]) -> list[ProcessSample]:
     ]  # fmt: skip
 
 
-def ratio(before: Sequence[float], after: Sequence[float]) -> LatencyRatio:
+def ratio(before: Sequence[float], after: Sequence[float]) -> Ratio:
     found = latency_ratio(processes(before), processes(after))
-    assert isinstance(found, LatencyRatio)
+    assert isinstance(found, Ratio)
     return found
 
 
