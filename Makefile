@@ -42,4 +42,4 @@ studies: $(READY)  ## edgecc's own figures on this machine: many hours, most of 
 	for study in benchmarks/studies/*.py; do $(BIN)/python $$study || exit 1; done
 
 clean:  ## remove what was installed and built
-	rm -rf $(VENV) build dist src/*.egg-info examples/*/build examples/*/results examples/*/report examples/*/.edgecc
+	rm -rf $(VENV) build dist src/*.egg-info examples/*/build examples/*/results examples/*/report examples/*/release examples/*/.edgecc

@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from edgecc.artifact import Format
+from edgecc.artifact import Artifact, Format
+from edgecc.benchmarks.baseline import Baseline
 from edgecc.benchmarks.built import Built
+from edgecc.benchmarks.ratio import CONFIDENCE, ratio_of
+from edgecc.benchmarks.regression import IN_TURN, worsening
 from edgecc.benchmarks.statistics import memory, timings
 from edgecc.metrics import METRICS, USER_PREFIX, Metric
 from edgecc.project import Budget, Project
-from edgecc.results import Estimate, Provenance, Results, Row
+from edgecc.results import Estimate, Provenance, Ratio, Results, Row
 from edgecc.units import format_value
 
 _FROM_PREDICTIONS = frozenset({"accuracy", "agreement.top1"})
@@ -49,6 +52,8 @@ class Observation:
     value: float
     note: str = ""
     """What a reader must know of how it came to be."""
+    ratio: Ratio | None = None
+    """Of a regression that was measured in turn: today's over the baseline's, with its interval."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Evidence:
     project: Project
     results: Results
     built: Built
+    baseline: Baseline | None = None
 
     def cases(self, budget: Budget) -> Iterator[Case]:
         """Every artifact and target a budget speaks of."""
@@ -91,7 +97,10 @@ class Evidence:
         Raises:
             Unmeasured: there is none that is sound; says why.
         """
-        estimate = self._estimate(self._row(case), case.budget.metric)
+        row = self._row(case)
+        if case.budget.max_regression is not None:
+            return self._regression(case, row)
+        estimate = self._estimate(row, case.budget.metric)
         if case.budget.max_drop is not None:
             return self._drop(case, estimate)
         return Observation(estimate.value, "emulated" if estimate.provenance is Provenance.EMULATED else "")
@@ -108,6 +117,66 @@ class Evidence:
         values = [format_value(one.value, metric.unit) for one in (estimate, reference)]
         note = f"{values[0]} against {values[1]} of {reference_case.name}"
         return Observation(_lost(metric, reference, estimate), note)
+
+    def _regression(self, case: Case, row: Row) -> Observation:
+        if self.baseline is None:
+            raise Unmeasured("there is no baseline: edgecc baseline set makes one of a run that passed")
+        before = self.baseline.artifact(case.variant, case.format)
+        if before is None:
+            raise Unmeasured("the baseline holds no such artifact")
+        if case.budget.metric not in IN_TURN:
+            return self._worsening(case, row, self.baseline)
+        if self._metric(case.budget).wall_clock and row.emulated:
+            raise Unmeasured("the target's clock is emulated")
+        if before.sha256 == row.artifact.sha256:
+            return Observation(0.0, "the file is the baseline's, byte for byte")
+        return self._in_turn(case, row, self.baseline, before)
+
+    def _in_turn(self, case: Case, row: Row, baseline: Baseline, before: Artifact) -> Observation:
+        """From processes of both artifacts that ran in one session."""
+        key = (case.variant, case.format, case.target)
+        pairs = [pair for pair in self.results.paired if (pair.variant, pair.format, pair.target) == key]
+        if len(pairs) != 1 or self.results.baseline_run_id != baseline.results.run_id:
+            raise Unmeasured("the last bench did not measure it in turn with this baseline")
+        (pair,) = pairs
+        if (pair.baseline.sha256, pair.candidate.sha256) != (before.sha256, row.artifact.sha256):
+            raise Unmeasured("other files than these were measured in turn: their sha256 differ")
+        metric = case.budget.metric
+        ratio = pair.ratios.get(metric)
+        if ratio is None:
+            raise Unmeasured(pair.unmeasured.get(metric, "the results do not say why"))
+        if pair.environment != row.environment or row.environment is None:
+            raise Unmeasured("it was measured in turn elsewhere than alone")
+        again = ratio_of(metric, pair.baseline_processes, pair.candidate_processes, ratio.confidence)
+        if again != ratio or ratio.confidence < CONFIDENCE:
+            raise Unmeasured("the ratio does not follow from the raw values beside it: the results are damaged")
+        worse = worsening(metric, ratio)
+        return Observation(worse.value - 1, f"{ratio.processes} processes of each in turn", ratio)
+
+    def _worsening(self, case: Case, row: Row, baseline: Baseline) -> Observation:
+        """From two benches: of a file's bytes, and of scores, which no clock moves."""
+        metric = self._metric(case.budget)
+        now = self._estimate(row, metric.name)
+        rows = [
+            each
+            for each in baseline.results.rows
+            if (each.variant, each.format) == (case.variant, case.format)
+            and (case.target in (None, each.target))
+            and each.failure is None
+        ]
+        before = rows[0].estimates.get(metric.name) if rows else None
+        if before is None or not math.isfinite(before.value):
+            raise Unmeasured(f"the baseline holds no {metric.name} of it")
+        is_score = metric.name in _FROM_PREDICTIONS or case.budget.is_users
+        if is_score and baseline.results.evaluation_sha256 != self.results.evaluation_sha256:
+            raise Unmeasured("the baseline was scored on another evaluation set: their sha256 differ")
+        values = [format_value(one.value, metric.unit) for one in (now, before)]
+        note = f"{values[0]} against the baseline's {values[1]}"
+        if case.budget.is_difference:
+            return Observation(_lost(metric, before, now), note)
+        if before.value <= 0:
+            raise Unmeasured(f"the baseline's {metric.name} is {before.value}")
+        return Observation((now.value - before.value) / before.value, note)
 
     def _row(self, case: Case) -> Row:
         rows = [row for row in self.results.rows if (row.variant, row.format) == (case.variant, case.format)]
@@ -183,6 +252,10 @@ def _lost(metric: Metric, reference: Estimate, estimate: Estimate) -> float:
     return float(lost if metric.better == "higher" else -lost)
 
 
+def _without_interval(answer: Estimate | str) -> Estimate | str:
+    return answer if isinstance(answer, str) else answer.model_copy(update={"low": None, "high": None})
+
+
 def _check_raw_values(row: Row, metric: str, estimate: Estimate) -> None:
     """A value must follow from the raw values that are kept beside it."""
     if metric.startswith(USER_PREFIX):
@@ -193,7 +266,7 @@ def _check_raw_values(row: Row, metric: str, estimate: Estimate) -> None:
         follows = estimate.value == row.artifact.size_bytes
     elif row.processes:
         again = timings(row.processes, estimate.provenance) | memory(row.processes, estimate.provenance)
-        follows = again.get(metric, estimate) == estimate
+        follows = _without_interval(again.get(metric, estimate)) == _without_interval(estimate)
     else:
         follows = not METRICS[metric].on_target
     if not follows:

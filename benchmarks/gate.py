@@ -5,11 +5,13 @@ Limits are inclusive, and values are compared as they were measured, never as th
 
 from __future__ import annotations
 
+from edgecc.benchmarks import regression
+from edgecc.benchmarks.baseline import Baseline
 from edgecc.benchmarks.built import Built
 from edgecc.benchmarks.evidence import Case, Evidence, Observation, Unmeasured
 from edgecc.errors import ArtifactError, ExitCode
 from edgecc.project import Budget, Project
-from edgecc.results import Judgement, Results, Status, Verdict
+from edgecc.results import Judgement, Ratio, Results, Status, Verdict
 from edgecc.units import Unit, format_points, format_value
 
 _EXIT_CODES = {
@@ -23,7 +25,7 @@ _MOST_EXTRA_DIGITS = 10
 """Beyond these, scaling to ms or kB rounds as well, and the value is shown as it is kept."""
 
 
-def judge(project: Project, results: Results, built: Built) -> Judgement:
+def judge(project: Project, results: Results, built: Built, baseline: Baseline | None = None) -> Judgement:
     """Judge every budget of the project on every artifact and target it speaks of.
 
     Raises:
@@ -34,7 +36,7 @@ def judge(project: Project, results: Results, built: Built) -> Judgement:
             f"expected the results of the project {project.name}; got those of {results.project}",
             hint="edgecc bench measures this project",
         )
-    evidence = Evidence(project, results, built)
+    evidence = Evidence(project, results, built, baseline)
     verdicts: list[Verdict] = []
     left_out: list[str] = []
     for budget in project.budgets:
@@ -67,6 +69,8 @@ def _verdict_on(case: Case, evidence: Evidence) -> Verdict:
 
 def _compare(case: Case, observation: Observation) -> Verdict:
     budget, value = case.budget, observation.value
+    if observation.ratio is not None:
+        return _compare_ratio(case, observation, observation.ratio)
     kept = value >= budget.limit if budget.min is not None else value <= budget.limit
     observed = _telling_apart(budget, value)
     note = f" ({observation.note})" if observation.note else ""
@@ -74,10 +78,31 @@ def _compare(case: Case, observation: Observation) -> Verdict:
     return _verdict(case, Status.PASS if kept else Status.FAIL, observed, value, words)
 
 
+def _compare_ratio(case: Case, observation: Observation, ratio: Ratio) -> Verdict:
+    """A regression that was measured in turn: it is known only where the whole interval lies on one side."""
+    budget = case.budget
+    status = regression.judge(budget.metric, ratio, budget.limit)
+    worse = regression.worsening(budget.metric, ratio)
+    low, high = (f"{end - 1:+.2%}" for end in (worse.low, worse.high))
+    observed = f"{observation.value:+.2%} ({low} to {high})"
+    answers = {
+        Status.PASS: "within the budget of",
+        Status.FAIL: "which breaks the budget of",
+        Status.INCONCLUSIVE: "which leaves open the budget of",
+    }
+    seen = f"{observation.note}; a change of {worse.visible:.2%} could have been seen"
+    words = f"{observed} ({seen}), {answers[status]} {budget.in_words()}"
+    if status is Status.INCONCLUSIVE:
+        words += "; a longer [bench] pair_time_limit or a quieter target decides it"
+    return _verdict(case, status, observed, observation.value, words)
+
+
 def _verdict(case: Case, status: Status, observed: str, value: float | None, words: str) -> Verdict:
     what = case.budget.metric
     if case.budget.max_drop is not None:
         what += " loss" if case.budget.is_users else " drop"
+    if case.budget.max_regression is not None:
+        what += " regression"
     return Verdict(
         status=status,
         severity=case.budget.severity,
@@ -114,10 +139,10 @@ def _telling_apart(budget: Budget, value: float) -> str:
     """The value with as many digits as it takes to see on which side of the limit it lies."""
     if value == budget.limit:
         return str(budget.written).strip()
-    unit = budget.unit
+    unit = budget.limit_unit
 
     def show(number: float, extra_digits: int) -> str:
-        if budget.max_drop is not None and not budget.is_users:
+        if budget.loses_points:
             return format_points(number, extra_digits)
         return format_value(number, unit, extra_digits)
 

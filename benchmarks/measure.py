@@ -15,8 +15,10 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from edgecc import scoring
+from edgecc.benchmarks.paired import run_in_turn
 from edgecc.benchmarks.payoff import judge_steps
-from edgecc.benchmarks.plan import BenchPlan
+from edgecc.benchmarks.plan import BenchPlan, PlannedPair
+from edgecc.benchmarks.regression import LOOKS, confidence_for
 from edgecc.benchmarks.results_store import new_run_id
 from edgecc.benchmarks.rows import Attempt, RowMaker
 from edgecc.benchmarks.scoring import EvaluationSet, load_evaluation, own_metrics, own_score
@@ -24,7 +26,7 @@ from edgecc.errors import TargetError
 from edgecc.files import writing_to
 from edgecc.progress import Progress, Silent, Task
 from edgecc.quantization import dequantize
-from edgecc.results import Failure, FailureKind, Results, Row
+from edgecc.results import Environment, Failure, FailureKind, PairedRun, Results, Row
 from edgecc.samples import by_name, sample_count, take
 from edgecc.scoring import UserMetric
 from edgecc.targets.arrays import read_outputs, write_inputs
@@ -62,7 +64,8 @@ def measure(plan: BenchPlan, targets: Sequence[Target], progress: Progress | Non
             with writing_to(bench.folder):
                 write_inputs(bench.samples_path, by_name(evaluation.x))
                 write_inputs(bench.timed_samples_path, by_name(take(evaluation.x, slice(TIMED_SAMPLES))))
-        rows = [row for target in targets for row in bench.measure_target(target)]
+        measured = [bench.measure_target(target) for target in targets]
+    rows = [row for rows, _ in measured for row in rows]
     return Results(
         run_id=new_run_id(started_at),
         project=plan.project,
@@ -77,6 +80,8 @@ def measure(plan: BenchPlan, targets: Sequence[Target], progress: Progress | Non
         rows=tuple(rows),
         steps=judge_steps(plan.steps, rows),
         layers=plan.layers,
+        baseline_run_id=plan.baseline_run_id,
+        paired=tuple(pair for _, pairs in measured for pair in pairs),
     )
 
 
@@ -103,8 +108,9 @@ class _Bench:
     def timed_samples_path(self) -> Path:
         return self.folder / "timed_samples.npy"
 
-    def measure_target(self, target: Target) -> list[Row]:
+    def measure_target(self, target: Target) -> tuple[list[Row], list[PairedRun]]:
         attempts = [Attempt(subject) for subject in self.plan.subjects]
+        paired: list[PairedRun] = []
         environment = None
         try:
             environment = target.probe()
@@ -112,9 +118,25 @@ class _Bench:
             with self.progress.task(f"measuring on {target.name}", steps) as task:
                 self._time(target, attempts, task)
                 self._score(target, attempts, task)
+            for pair in self.plan.pairs:
+                if pair.target == target.name:
+                    paired.append(self._measure_in_turn(target, pair, environment))
         except TargetError as error:
             self._lose(target, attempts, error)
-        return RowMaker(self.plan, target, environment, self.evaluation).rows(attempts)
+        return RowMaker(self.plan, target, environment, self.evaluation).rows(attempts), paired
+
+    def _measure_in_turn(self, target: Target, pair: PlannedPair, environment: Environment) -> PairedRun:
+        name = f"{pair.candidate.variant} ({pair.candidate.artifact.format}) and its baseline on {target.name}"
+        budgets = sum(len(each.limits) for each in self.plan.pairs)
+        with self.progress.task(f"measuring {name} in turn", 2 * max(LOOKS)) as task:
+            return run_in_turn(
+                pair,
+                lambda attempt: self._time_once(target, attempt),
+                confidence=confidence_for(budgets),
+                time_limit_s=self.plan.bench.pair_time_limit,
+                environment=environment,
+                task=task,
+            )
 
     def _lose(self, target: Target, attempts: Sequence[Attempt], error: TargetError) -> None:
         self.progress.note(f"{target.name} was lost: {error.message}")
@@ -137,6 +159,7 @@ class _Bench:
         attempt.failure = reply.failure
         if reply.process is not None:
             attempt.processes.append(reply.process)
+            attempt.logs.append(reply.log)
         elif reply.failure is None:
             attempt.failure = Failure(kind=FailureKind.CRASHED, message="the runner answered without timings")
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgecc.artifact import Artifact, Format, Manifest, describe_file
+from edgecc.benchmarks.baseline import Baseline
 from edgecc.benchmarks.built import read_built
+from edgecc.benchmarks.regression import IN_TURN
 from edgecc.benchmarks.steps import PlannedStep, layers_of, steps_of
 from edgecc.errors import ArtifactError
 from edgecc.files import sha256_of_file
 from edgecc.metrics import Better
-from edgecc.project import BenchSection, MetricSection, ProjectFolder
+from edgecc.project import BenchSection, MetricSection, Project, ProjectFolder
 from edgecc.results import ArtifactLayers
 
 
@@ -28,6 +30,17 @@ class Subject:
     """Shapes for the artifact's inputs, where they are open."""
     only_for_steps: bool = False
     """It is no variant of the project, and only there for a step to be compared with."""
+
+
+@dataclass(frozen=True)
+class PlannedPair:
+    """Today's artifact and the baseline's, to be measured in turn on one target."""
+
+    target: str
+    baseline: Subject
+    candidate: Subject
+    limits: Mapping[str, float]
+    """By metric: by which part it may be worse; the tightest of the budgets' limits, and all that is decided."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,9 @@ class BenchPlan:
     """The compression steps of what is measured."""
     layers: tuple[ArtifactLayers, ...] = ()
     """The layers of what is quantized."""
+    pairs: tuple[PlannedPair, ...] = ()
+    """What is measured in turn with the baseline."""
+    baseline_run_id: str | None = None
 
     @property
     def directions(self) -> dict[str, Better]:
@@ -62,8 +78,13 @@ class BenchPlan:
         return {name: section.better for name, section in self.metrics.items()}
 
 
-def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -> BenchPlan:
+def plan_project(
+    folder: ProjectFolder, emitted: Iterable[tuple[str, Format]], baseline: Baseline | None = None
+) -> BenchPlan:
     """Plan the bench of what a project has built: these variants in these formats, at least one.
+
+    With a baseline, whatever a `max_regression` on a clock or on memory judges is also measured in turn with it, but
+    for artifacts that are the same bytes.
 
     Raises:
         ArtifactError: an artifact, its manifest or the evaluation set is missing, is not what it claims to be, or
@@ -73,10 +94,11 @@ def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -
     built = [_built(folder, variant, format) for variant, format in emitted]
     _check_evaluation(folder.evaluation, built)
     manifests = [manifest for _, manifest in built if manifest.variant in project.variants]
+    subjects = tuple(subject for subject, _ in built)
     commits = {manifest.git_commit for _, manifest in built}
     return BenchPlan(
         project=project.name,
-        subjects=tuple(subject for subject, _ in built),
+        subjects=subjects,
         bench=project.bench,
         seed=project.seed,
         evaluation=folder.evaluation,
@@ -87,7 +109,30 @@ def plan_project(folder: ProjectFolder, emitted: Iterable[tuple[str, Format]]) -
         project_dir=folder.root,
         steps=steps_of(project, manifests),
         layers=layers_of(manifests),
+        pairs=() if baseline is None else tuple(_pairs(project, subjects, baseline)),
+        baseline_run_id=None if baseline is None else baseline.results.run_id,
     )
+
+
+def _pairs(project: Project, subjects: Sequence[Subject], baseline: Baseline) -> Iterator[PlannedPair]:
+    for subject in subjects:
+        variant, format = subject.variant, subject.artifact.format
+        before = baseline.artifact(variant, format)
+        if before is None or before.sha256 == subject.artifact.sha256:
+            continue
+        for target in project.targets:
+            if limits := _limits(project, variant, format, target):
+                yield PlannedPair(target, Subject(variant, Path(before.path), before), subject, limits)
+
+
+def _limits(project: Project, variant: str, format: Format, target: str) -> dict[str, float]:
+    limits: dict[str, float] = {}
+    for budget in project.budgets:
+        judged = (budget.variant,) if budget.variant else project.shipped
+        is_meant = variant in judged and budget.format in (None, format) and budget.target in (None, target)
+        if is_meant and budget.max_regression is not None and budget.metric in IN_TURN:
+            limits[budget.metric] = min(budget.limit, limits.get(budget.metric, budget.limit))
+    return limits
 
 
 def _built(folder: ProjectFolder, variant: str, format: Format) -> tuple[Subject, Manifest]:

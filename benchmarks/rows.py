@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from edgecc import scoring
 from edgecc.artifact import Format
 from edgecc.benchmarks import statistics
+from edgecc.benchmarks.intervals import with_intervals
 from edgecc.benchmarks.plan import BenchPlan, Subject
 from edgecc.benchmarks.reference import counterpart
 from edgecc.benchmarks.scoring import EvaluationSet
+from edgecc.benchmarks.stability import timing_warnings
 from edgecc.benchmarks.statistics import Answers
 from edgecc.metrics import all_metrics, user_metric
 from edgecc.results import Environment, Failure, ProcessSample, Provenance, Row
@@ -36,6 +38,8 @@ class Attempt:
     done: bool = False
     scores: Mapping[str, float | str] = field(default_factory=dict)
     """By the project's own metric, without `user.`."""
+    logs: list[str] = field(default_factory=list)
+    """What the runner of each process wrote to stderr."""
 
     @property
     def variant(self) -> str:
@@ -93,13 +97,14 @@ class RowMaker:
         provenance = Provenance.EMULATED if self._emulated else Provenance.MEASURED
         accuracy, agreement = self._accuracy(attempt), self._agreement(attempt, attempts)
         samples = len(attempt.predictions)
-        return {
+        answers = {
             **statistics.timings(attempt.processes, provenance),
             **statistics.memory(attempt.processes, provenance),
             "accuracy": statistics.score(accuracy, samples, provenance),
             "agreement.top1": statistics.score(agreement, samples, provenance),
             **self._own_scores(attempt, provenance),
         }
+        return with_intervals(answers, attempt.processes)
 
     def _own_scores(self, attempt: Attempt, provenance: Provenance) -> Answers:
         samples = 0 if self.evaluation is None else sample_count(self.evaluation.x)
@@ -130,8 +135,10 @@ class RowMaker:
         return scoring.agreement(attempt.classes, reference.classes)
 
     def _warnings(self, attempt: Attempt) -> list[str]:
-        noise = () if self.environment is None else noise_warnings(self.environment)
-        timing = statistics.timing_warnings(attempt.processes, self.plan.bench.inferences)
+        pinned = "pin" in self.plan.target_options.get(self.target.name, {})
+        threads = self.target.num_threads
+        noise = () if self.environment is None else noise_warnings(self.environment, threads, pinned=pinned)
+        timing = timing_warnings(attempt.processes, self.plan.bench.inferences, attempt.logs)
         return [*noise, *timing, *_undefined_outputs(attempt.predictions)]
 
 

@@ -18,10 +18,8 @@ import numpy as np
 
 from edgecc.metrics import METRICS, Metric
 from edgecc.results import Estimate, ProcessSample, Provenance
-from edgecc.units import Unit, format_value
 
 Answers = dict[str, Estimate | str]
-SLOW_PROCESS_RATIO = 1.2
 _PERCENTILES = {"latency.p50": 50, "latency.p90": 90, "latency.p99": 99}
 
 
@@ -74,11 +72,6 @@ def split(answers: Mapping[str, Estimate | str], metrics: Iterable[str]) -> tupl
     return estimates, unmeasured
 
 
-def timing_warnings(processes: Sequence[ProcessSample], inferences: int) -> list[str]:
-    """What about the processes of one artifact makes its latency hard to trust, in sentences."""
-    return [*_slow_processes(processes), *_short_processes(processes, inferences)]
-
-
 def _latencies(values: list[float]) -> Answers:
     metrics = [name for name in METRICS if name.startswith("latency.")]
     if not values or not all(0 < value < float("inf") for value in values):
@@ -105,25 +98,3 @@ def _with_provenance(answers: Answers, provenance: Provenance) -> Answers:
         name: answer if isinstance(answer, str) else answer.model_copy(update={"provenance": provenance})
         for name, answer in answers.items()
     }
-
-
-def _slow_processes(processes: Sequence[ProcessSample]) -> Iterable[str]:
-    for index, process in enumerate(processes):
-        others = [value for other in processes if other is not process for value in other.latencies_s]
-        if not others or not process.latencies_s:
-            continue
-        own, usual = statistics.median(process.latencies_s), statistics.median(others)
-        if own > SLOW_PROCESS_RATIO * usual:
-            yield (
-                f"process {index + 1} of {len(processes)} was slow throughout: median "
-                f"{format_value(own, Unit.SECONDS)}, the others' {format_value(usual, Unit.SECONDS)}"
-            )
-
-
-def _short_processes(processes: Sequence[ProcessSample], inferences: int) -> Iterable[str]:
-    for index, process in enumerate(processes):
-        if len(process.latencies_s) < inferences:
-            yield (
-                f"process {index + 1} of {len(processes)} timed {len(process.latencies_s)} inferences; "
-                f"{inferences} were asked for"
-            )

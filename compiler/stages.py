@@ -29,7 +29,7 @@ def _quantizing(emit: str, name: str, libraries: tuple[str, ...]) -> StageKind:
 _ALL = (
     StageKind(
         "data",
-        2,
+        3,
         "edgecc.compiler.frontend.data:prepare",
         {},
         ("numpy", "scikit-learn", "seglearn"),

@@ -5,9 +5,16 @@ from __future__ import annotations
 from edgecc.results import Environment
 
 
-def noise_warnings(environment: Environment) -> tuple[str, ...]:
-    """One sentence for each thing that makes latencies measured here noisy; each names the remedy."""
-    return tuple(warning for warning in (_governor(environment), _load(environment)) if warning is not None)
+def noise_warnings(environment: Environment, num_threads: int, *, pinned: bool) -> tuple[str, ...]:
+    """One sentence for each thing that makes latencies measured here noisy; each names the remedy.
+
+    Args:
+        environment: where something is measured; `cores` are those that it may use.
+        num_threads: of the runtime.
+        pinned: whether cores were chosen for it, so that others are left for all else.
+    """
+    found = (_governor(environment), _cores(environment, num_threads, pinned=pinned), _load(environment))
+    return tuple(warning for warning in found if warning is not None)
 
 
 def _governor(environment: Environment) -> str | None:
@@ -16,6 +23,21 @@ def _governor(environment: Environment) -> str | None:
     return (
         f"the CPU frequency governor is `{environment.governor}`, so clocks change while edgecc measures; "
         "`sudo cpupower frequency-set -g performance` holds them"
+    )
+
+
+def _cores(environment: Environment, num_threads: int, *, pinned: bool) -> str | None:
+    cores = environment.cores
+    if num_threads > cores:
+        return (
+            f"{num_threads} threads shared {cores} {'core' if cores == 1 else 'cores'} and waited for one another; "
+            f"set `num_threads` to {cores}"
+        )
+    if cores > 1 or pinned:
+        return None
+    return (
+        "there is only one core, which everything else on the device interrupts; stop what need not run, or measure "
+        "on a device with two or more"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from edgecc.artifact import Format, Record, TensorSpec
-from edgecc.results import Environment, Failure, ProcessSample
+from edgecc.results import Environment, Failure, ProcessSample, Seconds
 
 Runtime = Literal["litert", "onnxruntime"]
 
@@ -22,6 +22,8 @@ class LatencyTask(Record):
     inferences: int
     seed: int = 0
     """Of the random inputs, drawn to the model's own shapes, where `inputs_path` is None."""
+    spin_s: Seconds = 0.0
+    """Spun inside every timed call, after the inference: a slowdown of known size, to see whether it would be found."""
 
 
 class OutputsTask(Record):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgecc.benchmarks.report import summary
 from edgecc.benchmarks.report.layers import layer_cells
 from edgecc.benchmarks.report.plots import layer_plot, plots
 from edgecc.benchmarks.report.steps import score_name, step_lines, unpaid, what_can_be_seen
+from edgecc.benchmarks.report.summary import SummaryRow
 from edgecc.benchmarks.report.trials import Tuning
 from edgecc.results import Environment, Judgement, Pays, Results, Row
 from edgecc.units import Unit, format_value
@@ -33,8 +36,8 @@ def render_html(results: Results, judgement: Judgement, tuning: Tuning | None) -
         verdicts=[
             (verdict, summary.status_in_words(verdict), summary.judged(verdict)) for verdict in judgement.verdicts
         ],
-        rows=summary.summarize(results, judgement),
-        emulated_note=summary.EMULATED_NOTE if summary.is_emulated(results) else "",
+        rows=[_with_intervals(row) for row in summary.summarize(results, judgement)],
+        emulated_note=". ".join(summary.footnotes(results)),
         plots=plots(results, tuning),
         tuning=tuning,
         environments=_environments(results),
@@ -54,6 +57,22 @@ def render_html(results: Results, judgement: Judgement, tuning: Tuning | None) -
         unmeasured=summary.group_unmeasured(results),
         warnings=summary.group_warnings(results),
     )
+
+
+def _with_intervals(row: SummaryRow) -> SummaryRow:
+    """The same with every interval below its value."""
+    return replace(
+        row,
+        p50=_cell(row.p50, row.p50_interval),
+        p90=_cell(row.p90, row.p90_interval),
+        score=_cell(row.score, row.score_interval),
+    )
+
+
+def _cell(value: str, interval: str) -> str:
+    from markupsafe import Markup
+
+    return Markup('{}<br><span class="soft">{}</span>').format(value, interval) if interval else value
 
 
 def _facts(results: Results) -> dict[str, str]:
@@ -95,9 +114,14 @@ def _description(environment: Environment, num_threads: int) -> dict[str, str]:
 
 
 def _metrics(row: Row, results: Results) -> list[dict[str, str]]:
-    """Every metric of a row: its value and how many raw values stand behind it, or why there is none."""
+    """Every metric of a row: its value, its interval and how many raw values stand behind it, or why there is none."""
     return [
-        {"name": name, "value": summary.shown(row, name), "from": _origin(row, name)} for name in results.all_metrics
+        {
+            "name": name,
+            "value": summary.beside(summary.shown(row, name), summary.interval(row, name)),
+            "from": _origin(row, name),
+        }
+        for name in results.all_metrics
     ]
 
 

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def render_junit(judgement: Judgement) -> str:
-    """One test case a verdict. A budget that only warns passes, and says so in its output."""
+    """One test case a verdict: it passes only where the gate says so.
+
+    A broken budget is a failure; one that is unmeasured or inconclusive is an error, never skipped. A budget that only
+    warns passes, and says in its name and output what it warns of.
+    """
     from junitparser import JUnitXml, TestSuite
 
     suite = TestSuite(f"edgecc {plain(judgement.project)}")
@@ -30,7 +34,9 @@ def render_junit(judgement: Judgement) -> str:
 def _case(verdict: Verdict, project: str) -> TestCase:
     from junitparser import Error, Failure, TestCase
 
-    case = TestCase(plain(f"{judged(verdict)}: {verdict.metric} {verdict.limit}"), plain(f"edgecc.{project}"))
+    warns = " (warn)" if verdict.severity == "warn" else ""
+    name = plain(f"{judged(verdict)}: {verdict.metric} {verdict.limit}{warns}")
+    case = TestCase(name, plain(f"edgecc.{project}"))
     reason = plain(verdict.reason)
     if verdict.status is Status.PASS or verdict.severity == "warn":
         case.system_out = reason if verdict.status is Status.PASS else f"warning: {verdict.status}: {reason}"

@@ -7,9 +7,9 @@ import re
 from edgecc.benchmarks.report.layers import layer_cells
 from edgecc.benchmarks.report.steps import StepLine, score_name, step_lines, unpaid, what_can_be_seen
 from edgecc.benchmarks.report.summary import (
-    EMULATED_NOTE,
+    beside,
+    footnotes,
     headline,
-    is_emulated,
     other_metrics,
     plain,
     score_metric,
@@ -24,8 +24,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|!~])")
 def render_markdown(results: Results, judgement: Judgement) -> str:
     """Verdict, results, a line for everything that did not pass, compression steps and layers."""
     lines = [f"**{_escape(headline(judgement))}**", "", *_results_table(results, judgement)]
-    if is_emulated(results):
-        lines += ["", _escape(EMULATED_NOTE)]
+    lines += [line for note in footnotes(results) for line in ("", _escape(note))]
     reasons = [verdict for verdict in judgement.verdicts if verdict.status is not Status.PASS]
     lines += [""] if reasons or judgement.left_out else []
     lines += [f"- **{status_in_words(verdict)}** {_escape(verdict.reason)}" for verdict in reasons]
@@ -44,7 +43,8 @@ def _results_table(results: Results, judgement: Judgement) -> list[str]:
     numbers = ["size", "p50", "p90", score_metric(results), "drop", *others]
     rows = [
         [
-            row.variant, row.format, row.target, row.size, row.p50, row.p90, row.score, row.drop, *row.own, row.verdict,
+            row.variant, row.format, row.target, row.size, beside(row.p50, row.p50_interval),
+            beside(row.p90, row.p90_interval), beside(row.score, row.score_interval), row.drop, *row.own, row.verdict,
         ]
         for row in summarize(results, judgement)
     ]  # fmt: skip

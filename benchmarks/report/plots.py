@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgecc.benchmarks.report.layers import sqnr
-from edgecc.benchmarks.report.summary import EMULATED_MARK, plain, score_metric, shown
+from edgecc.benchmarks.report.summary import EMULATED_MARK, beside, interval, plain, score_metric, shown
 from edgecc.benchmarks.report.trials import Tuning
 from edgecc.metrics import Metric
-from edgecc.results import ArtifactLayers, Results, Row
+from edgecc.results import ArtifactLayers, ProcessSample, Results, Row
+from edgecc.units import Unit, format_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +44,8 @@ _BOX: dict[str, Any] = {
     **{f"{part}props": {"color": _INK} for part in ("box", "whisker", "cap", "median")},
 }
 _WIDE_RANGE = 20
+_INTERVAL_NOTE = "with its 95 % interval where there is one"
+_BINS = 40
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,14 @@ class Plot:
 
 
 def plots(results: Results, tuning: Tuning | None) -> list[Plot]:
-    """The frontier and the latencies of each target, then the tuning's trials, where there are such values."""
+    """The frontier, the latencies and the processes of each target, then the tuning's trials, where there are any."""
     drawn = []
     metric = results.all_metrics[score_metric(results)]
     for index, target in enumerate(dict.fromkeys(row.target for row in results.variant_rows)):
         rows = [row for row in results.variant_rows if row.target == target and "latency.p50" in row.estimates]
         if rows:
             drawn += [_frontier(rows, metric, f"frontier{index}"), _latencies(rows, metric.name, f"latency{index}")]
+            drawn.append(_processes(rows, f"process{index}"))
     has_scores = tuning is not None and any(trial.score is not None for trial in tuning.trials)
     return [*drawn, _trials(tuning)] if tuning is not None and has_scores else drawn
 
@@ -67,8 +73,8 @@ def plots(results: Results, tuning: Tuning | None) -> list[Plot]:
 def _frontier(rows: Sequence[Row], metric: Metric, name: str) -> Plot:
     target = _clock(rows[0])
     caption = (
-        f"Size, latency and {metric.name} on {target}. Filled: nothing else here is as small, as fast and as good. "
-        "Hollow: something else is at least as good in all three and better in one."
+        f"Size, p50 latency ({_INTERVAL_NOTE}) and {metric.name} on {target}. Filled: nothing else here is as small, "
+        "as fast and as good. Hollow: something else is at least as good in all three and better in one."
     )
     with _figure(2.8 + 0.11 * len(rows)) as (figure, axes):
         for index, row in enumerate(rows):
@@ -95,6 +101,8 @@ def _mark(axes: Axes, row: Row, metric: str, index: int, *, hollow: bool) -> Non
     score = f", {shown(row, metric)}" if metric in row.estimates else ""
     style: dict[str, Any] = {"markeredgecolor": colour, "markerfacecolor": face, "markeredgewidth": 2, "markersize": 9}
     axes.plot([x], [y], marker, label=_label(row) + score, **style)
+    if ends := _interval(row):
+        axes.plot([x, x], ends, "_-", color=colour, markersize=7)
 
 
 def _in_units_of(scale: float) -> Callable[[float, float], str]:
@@ -117,7 +125,7 @@ def _latencies(rows: Sequence[Row], metric: str, name: str) -> Plot:
     target, (unit, scale) = _clock(rows[0]), _unit(rows)
     caption = (
         f"Latency of single inferences on {target}. Box: the middle half, with the median; whiskers: 1 % to 99 %; "
-        "dots: the median of each process."
+        f"dots: the median of each process; beneath the box: the p50 {_INTERVAL_NOTE}."
     )
     values = [[value / scale for process in row.processes for value in process.latencies_s] for row in rows]
     with _figure(1.1 + 0.42 * len(rows)) as (figure, axes):
@@ -125,12 +133,68 @@ def _latencies(rows: Sequence[Row], metric: str, name: str) -> Plot:
         for index, row in enumerate(rows):
             medians = [median(process.latencies_s) / scale for process in row.processes if process.latencies_s]
             axes.plot(medians, [index + 1] * len(medians), "o", color=_PALETTE[index % len(_PALETTE)], alpha=0.8)
+            ends = [end / scale for end in _interval(row)]
+            axes.plot(ends, [index + 1.38] * len(ends), "|-", color=_PALETTE[index % len(_PALETTE)], markersize=7)
         axes.invert_yaxis()
         axes.set_xlabel(f"latency ({unit})")
         axes.grid(axis="x", alpha=0.25)
         if max(map(max, values)) > _WIDE_RANGE * min(map(min, values)):
             _make_logarithmic(axes)
         return _plot(figure, name, f"Latencies on {target}", _points_in_words(rows, metric), caption)
+
+
+def _processes(rows: Sequence[Row], name: str) -> Plot:
+    """A panel for each row, with the distribution of each of its processes in the order in which they ran."""
+    target = _clock(rows[0])
+    caption = (
+        f"The middle 95 % of the latencies of each process on {target}: a band for each process, the first on top, "
+        "with a line at its median. Each artifact has a scale of its own."
+    )
+    counts = [len(row.processes) for row in rows]
+    with _figures(sum(0.75 + 0.2 * count for count in counts), counts) as (figure, panels):
+        for index, (row, axes) in enumerate(zip(rows, panels, strict=True)):
+            _bands(axes, row, _PALETTE[index % len(_PALETTE)])
+        words = " ".join(f"{_label(row)}: {_processes_in_words(row)}." for row in rows)
+        return _plot(figure, name, f"Latencies of each process on {target}", words, caption)
+
+
+def _bands(axes: Axes, row: Row, colour: str) -> None:
+    unit, scale = _unit([row])
+    values = [np.asarray(process.latencies_s) / scale for process in row.processes]
+    cores = [np.sort(each)[len(each) // 40 : len(each) - len(each) // 40] for each in values]
+    low, high = min(core[0] for core in cores), max(core[-1] for core in cores)
+    margin = 0.02 * (high - low) or 0.01 * high
+    edges = np.linspace(low - margin, high + margin, _BINS + 1)
+    densities = [np.histogram(core, edges)[0] / len(core) for core in cores]
+    full = max(map(np.max, densities))
+    for place, (each, density) in enumerate(zip(values, densities, strict=True), start=1):
+        band = place + 0.45 - 0.85 * density / full
+        axes.stairs(band, edges, baseline=place + 0.45, fill=True, color=colour, alpha=0.75)
+        axes.plot([np.median(each)] * 2, [place - 0.4, place + 0.45], color=_INK, linewidth=1)
+    axes.set_yticks(range(1, len(values) + 1))
+    axes.set_ylim(len(values) + 0.55, 0.5)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_title(f"{_label(row)}: processes, latency ({unit})", fontsize=10, loc="left")
+    axes.grid(axis="x", alpha=0.25)
+
+
+def _processes_in_words(row: Row) -> str:
+    return "; ".join(f"process {place}: {_spread(process)}" for place, process in enumerate(row.processes, start=1))
+
+
+def _spread(process: ProcessSample) -> str:
+    low, middle, high = np.quantile(process.latencies_s, [0.025, 0.5, 0.975]).tolist()
+    return f"median {_time(middle)}, the middle 95 % from {_time(low)} to {_time(high)}"
+
+
+def _time(value: float) -> str:
+    return format_value(value, Unit.SECONDS)
+
+
+def _interval(row: Row) -> list[float]:
+    """The ends of the p50's interval; none where it has none."""
+    p50 = row.estimates["latency.p50"]
+    return [end for end in (p50.low, p50.high) if end is not None]
 
 
 def _make_logarithmic(axes: Axes) -> None:
@@ -201,22 +265,35 @@ def _unit(rows: Sequence[Row]) -> tuple[str, float]:
 def _points_in_words(rows: Sequence[Row], metric: str) -> str:
     """What a screen reader says in place of the drawing."""
     points = [
-        f"{_label(row)}: size {shown(row, 'size')}, p50 {shown(row, 'latency.p50')}, {metric} {shown(row, metric)}"
+        f"{_label(row)}: size {shown(row, 'size')}, p50 {_in_full(row, 'latency.p50')}, "
+        f"{metric} {_in_full(row, metric)}"
         for row in rows
     ]
     return "; ".join(points) + "."
 
 
+def _in_full(row: Row, metric: str) -> str:
+    return beside(shown(row, metric), interval(row, metric))
+
+
 @contextmanager
 def _figure(height_inches: float) -> Iterator[tuple[Figure, Axes]]:
+    with _figures(height_inches, [1]) as (figure, [axes]):
+        yield figure, axes
+
+
+@contextmanager
+def _figures(height_inches: float, heights: Sequence[float]) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure with axes one above the other, of these heights in proportion."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(5.6, height_inches), layout="constrained")
-        axes = figure.subplots()
-        axes.spines[["top", "right"]].set_visible(False)
-        yield figure, axes
+        panels = figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0].tolist()
+        for axes in panels:
+            axes.spines[["top", "right"]].set_visible(False)
+        yield figure, panels
 
 
 def _plot(figure: Figure, name: str, title: str, description: str, caption: str) -> Plot:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from edgecc.benchmarks.reference import counterpart
 from edgecc.metrics import METRICS, user_metric
 from edgecc.results import Judgement, Provenance, Results, Row, Status, Verdict
-from edgecc.units import Unit, format_points, format_value
+from edgecc.units import Unit, format_points, format_value, parse
 
 NOTHING = "–"
 EMULATED_MARK = "*"
 EMULATED_NOTE = "* emulated: the clock is not the device's, and no time from it can pass a budget"
+INTERVAL_NOTE = "Intervals are at 95 %"
 _WORST_FIRST = (Status.FAIL, Status.UNMEASURED, Status.INCONCLUSIVE, Status.PASS)
 _COUNTED_AS = {
     Status.PASS: "passed",
@@ -32,9 +33,13 @@ class SummaryRow:
     target: str
     size: str
     p50: str
+    p50_interval: str
+    """Without the unit, such as `10.3-10.5`; empty where there is none."""
     p90: str
+    p90_interval: str
     score: str
     """Of `score_metric`."""
+    score_interval: str
     drop: str
     own: tuple[str, ...]
     """The project's own metrics but that one, in the order of `other_metrics`."""
@@ -152,15 +157,34 @@ def shown(row: Row, metric: str) -> str:
     estimate = row.estimates.get(metric)
     if estimate is None:
         return NOTHING
-    known = METRICS.get(metric)  # any other is the project's own, a plain number
-    emulated = known is not None and known.wall_clock and estimate.provenance is Provenance.EMULATED
-    unit = Unit.NUMBER if known is None else known.unit
-    return format_value(estimate.value, unit) + (EMULATED_MARK if emulated else "")
+    emulated = metric in METRICS and METRICS[metric].wall_clock and estimate.provenance is Provenance.EMULATED
+    return format_value(estimate.value, _unit(metric)) + (EMULATED_MARK if emulated else "")
 
 
-def is_emulated(results: Results) -> bool:
-    """Whether a time is shown that needs the note on emulation."""
-    return any(row.emulated for row in results.rows)
+def interval(row: Row, metric: str) -> str:
+    """The interval of a metric of a row in the unit and with the digits of `shown`; empty where there is none."""
+    estimate = row.estimates.get(metric)
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    number, _, suffix = format_value(estimate.value, _unit(metric)).partition(" ")
+    scale, decimals = parse(f"1 {suffix}", _unit(metric)), len(number.partition(".")[2])
+    return "-".join(f"{end / scale:,.{decimals}f}" for end in (estimate.low, estimate.high))
+
+
+def beside(value: str, interval: str) -> str:
+    """A value with its interval in parentheses, where it has one."""
+    return f"{value} ({interval})" if interval else value
+
+
+def footnotes(results: Results) -> list[str]:
+    """What a reader must know of the values in a table of results."""
+    has_intervals = any(estimate.low is not None for row in results.rows for estimate in row.estimates.values())
+    is_emulated = any(row.emulated for row in results.rows)
+    return [INTERVAL_NOTE] * has_intervals + [EMULATED_NOTE] * is_emulated
+
+
+def _unit(metric: str) -> Unit:
+    return METRICS[metric].unit if metric in METRICS else Unit.NUMBER  # of the project's own
 
 
 def _summary_row(row: Row, results: Results, judgement: Judgement | None) -> SummaryRow:
@@ -171,8 +195,11 @@ def _summary_row(row: Row, results: Results, judgement: Judgement | None) -> Sum
         target=plain(row.target),
         size=shown(row, "size"),
         p50=shown(row, "latency.p50"),
+        p50_interval=interval(row, "latency.p50"),
         p90=shown(row, "latency.p90"),
+        p90_interval=interval(row, "latency.p90"),
         score=shown(row, score_metric(results)),
+        score_interval=interval(row, score_metric(results)),
         drop=_drop(row, results),
         own=tuple(shown(row, name) for name in other_metrics(results)),
         verdict=verdict,

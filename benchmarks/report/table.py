@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgecc.benchmarks.report.steps import (
@@ -14,10 +15,10 @@ from edgecc.benchmarks.report.steps import (
     what_can_be_seen,
 )
 from edgecc.benchmarks.report.summary import (
-    EMULATED_NOTE,
     SummaryRow,
+    beside,
+    footnotes,
     headline,
-    is_emulated,
     judged,
     notes,
     plain,
@@ -29,7 +30,7 @@ from edgecc.benchmarks.steps import PlannedStep
 from edgecc.results import Judgement, Pays, Results, Status
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
 
 _ANSWER_STYLES = {Pays.YES: "green", Pays.NO: "bold yellow", Pays.UNKNOWN: "", None: ""}
@@ -37,7 +38,7 @@ _STYLES = {Status.PASS: "green", Status.FAIL: "bold red", Status.INCONCLUSIVE: "
 
 
 def results_table(results: Results, judgement: Judgement | None) -> RenderableType:
-    """A table for each target, and what failed or disturbed.
+    """A table for each target, and what failed or disturbed; in a narrow one, intervals stand below the latencies.
 
     Without a judgement the last column says whether there are numbers.
     """
@@ -50,17 +51,37 @@ def results_table(results: Results, judgement: Judgement | None) -> RenderableTy
     for target in targets:
         own = [line for line in lines if line.target == target]
         parts += [Text(f"on {target}", style="bold")] if len(targets) > 1 else []
-        parts.append(_target_table(own, score_metric(results), "state" if judgement is None else "verdict"))
-    parts += [Text(EMULATED_NOTE, style="dim")] if is_emulated(results) else []
+        columns = score_metric(results), "state" if judgement is None else "verdict"
+        parts.append(_FirstThatFits((_target_table(own, *columns, beside), _target_table(own, *columns, _below))))
+    parts += [Text(note, style="dim") for note in footnotes(results)]
     return Group(*parts, *map(Text, notes(results)))
 
 
-def _target_table(lines: list[SummaryRow], score: str, last: str) -> Table:
+@dataclass(frozen=True)
+class _FirstThatFits:
+    """Tables of the same, the widest first: the first that is no wider than the terminal, or else the last."""
+
+    tables: tuple[Table, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        limitless = options.update(max_width=10_000)
+        fitting = (
+            each for each in self.tables if console.measure(each, options=limitless).maximum <= options.max_width
+        )
+        yield next(fitting, self.tables[-1])
+
+
+def _below(value: str, interval: str) -> str:
+    return f"{value}\n{interval}" if interval else value
+
+
+def _target_table(lines: list[SummaryRow], score: str, last: str, placed: Callable[[str, str], str]) -> Table:
     from rich.text import Text
 
     table = _table(["variant", "format"], ["size", "p50", "p90", score, "drop"], [last])
     for line in lines:
-        cells = (line.variant, line.format, line.size, line.p50, line.p90, line.score, line.drop)
+        times = placed(line.p50, line.p50_interval), placed(line.p90, line.p90_interval)
+        cells = (line.variant, line.format, line.size, *times, line.score, line.drop)
         # Text and not str: a name with [brackets] is no markup.
         table.add_row(*map(Text, cells), Text(line.verdict, style=_STYLES[line.status] if line.status else ""))
     return table

@@ -72,6 +72,7 @@ def prepare(context: StageContext) -> Metrics:
         "splits": {name: _summary(split, classes, context.output_dir / _FILES[name]) for name, split in splits.items()},
         "representative_samples": sample_count(representative),
         "classes": classes,
+        "labels": description.labels,
         "overlap": overlap,
         "converted": _tell_conversions(context, splits),
     }

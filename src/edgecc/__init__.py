@@ -17,15 +17,20 @@ if TYPE_CHECKING:
         bench,
         bench_file,
         clean,
+        compare,
         compile,
+        doctor,
         gate,
+        history_report,
         init,
         lint,
         lint_files,
         list_targets,
+        release,
         report,
         run,
         schemas,
+        set_baseline,
     )
 
 __version__ = "0.1.0"
@@ -33,15 +38,20 @@ __all__ = [
     "bench",
     "bench_file",
     "clean",
+    "compare",
     "compile",
+    "doctor",
     "gate",
+    "history_report",
     "init",
     "lint",
     "lint_files",
     "list_targets",
+    "release",
     "report",
     "run",
     "schemas",
+    "set_baseline",
 ]
 
 

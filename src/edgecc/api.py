@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecc.artifact import ArtifactOutputs, Format, Manifest, Record, manifest_path, read_manifest
-from edgecc.errors import Fault, OutputError, ProjectError, TargetError
+from edgecc.errors import ArtifactError, Fault, OutputError, ProjectError, TargetError
 from edgecc.files import write_atomically, writing_to
 from edgecc.progress import Progress, Silent
 from edgecc.project import BenchSection, Project, ProjectFolder, TargetSpec
@@ -21,6 +21,10 @@ from edgecc.results import Environment, Judgement, Results
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgecc.benchmarks.baseline import Baseline
+    from edgecc.benchmarks.compare import Comparison
+    from edgecc.benchmarks.doctor import Diagnosis
+    from edgecc.benchmarks.release import Release
     from edgecc.compiler.backend.lint.finding import LintReport
     from edgecc.compiler.compile import Compilation
     from edgecc.targets.target import Target
@@ -144,12 +148,14 @@ def bench(
         ArtifactError: an artifact is missing or is not the one that was compiled.
         ProjectError: the project has no targets, or a name to narrow by fits nothing.
     """
+    from edgecc.benchmarks.baseline import read_baseline
     from edgecc.benchmarks.measure import measure
     from edgecc.benchmarks.plan import plan_project
     from edgecc.benchmarks.results_store import save
 
     folder = _opened(project)
-    plan = plan_project(folder, folder.project.with_steps(_chosen(folder, variants, formats)))
+    emitted = folder.project.with_steps(_chosen(folder, variants, formats))
+    plan = plan_project(folder, emitted, read_baseline(folder))
     specs = _chosen_targets(folder, targets)
     with ExitStack() as opened:
         results = measure(plan, [opened.enter_context(_open(name, spec)) for name, spec in specs.items()], progress)
@@ -194,6 +200,47 @@ def bench_file(
         return measure(plan, [target], progress)
 
 
+def doctor(
+    project: str | Path | ProjectFolder = ".",
+    *,
+    targets: Sequence[str] = (),
+    time_s: float = 120.0,
+    progress: Progress | None = None,
+) -> list[Diagnosis]:
+    """Find out how often the gate would be wrong about latency on each target.
+
+    Args:
+        project: whose first shipped artifact is measured, or one model file, measured on this machine.
+        targets: narrows a project's targets.
+        time_s: how long to record on each target.
+        progress: where to report.
+
+    Raises:
+        ArtifactError: there is no artifact to measure.
+        TargetError: a target does not answer, or the time was too short.
+    """
+    from edgecc.benchmarks.doctor import diagnose
+    from edgecc.benchmarks.plan import plan_file, plan_project
+
+    if isinstance(project, str | Path) and Path(project).suffix in {".tflite", ".onnx"}:
+        plan = plan_file(Path(project), BenchSection())
+        specs = {"host": TargetSpec.model_validate({"kind": "x86_cpu"})}
+    else:
+        folder = _opened(project)
+        variant = next(iter(folder.project.shipped))
+        plan = plan_project(folder, [(variant, folder.project.formats_of(variant)[0])])
+        specs = _chosen_targets(folder, targets)
+    found = []
+    for name, spec in specs.items():
+        with _open(name, spec) as target:
+            found.append(
+                diagnose(
+                    target, plan.subjects[0], plan.bench, time_s=time_s, seed=plan.seed, progress=progress or Silent()
+                )
+            )
+    return found
+
+
 def gate(project: str | Path | ProjectFolder = ".") -> Judgement:
     """Judge the last results against the budgets. Reads files only.
 
@@ -204,6 +251,34 @@ def gate(project: str | Path | ProjectFolder = ".") -> Judgement:
 
     folder = _opened(project)
     return _judge(folder, load_latest(folder.results))
+
+
+def set_baseline(project: str | Path | ProjectFolder = ".") -> Baseline:
+    """Make the last results, if they passed every budget, the baseline, with the artifacts that were measured.
+
+    While there is no baseline, budgets on a regression are not judged.
+
+    Raises:
+        ArtifactError: the results did not pass, were narrowed, are damaged, or are not of what is built now; or there
+            is a baseline already, and it is damaged.
+        OutputError: the project's folder cannot be written to.
+    """
+    from edgecc.benchmarks.baseline import read_baseline
+    from edgecc.benchmarks.built import built_now
+    from edgecc.benchmarks.gate import judge
+    from edgecc.benchmarks.promote import promote
+    from edgecc.benchmarks.results_store import load_latest
+
+    folder = _opened(project)
+    results = load_latest(folder.results)
+    baseline = read_baseline(folder)
+    judged = folder.project if baseline else _without_regressions(folder.project)
+    return promote(folder, results, judge(judged, results, built_now(folder), baseline))
+
+
+def _without_regressions(project: Project) -> Project:
+    budgets = tuple(budget for budget in project.budgets if budget.max_regression is None)
+    return project.model_copy(update={"budgets": budgets})
 
 
 def report(project: str | Path | ProjectFolder = ".") -> list[Path]:
@@ -220,6 +295,85 @@ def report(project: str | Path | ProjectFolder = ".") -> list[Path]:
     folder = _opened(project)
     results = load_latest(folder.results)
     return _write_reports(folder, results, _judge(folder, results))
+
+
+def release(project: str | Path | ProjectFolder = ".", *, output: str | Path | None = None) -> Release:
+    """Judge the last results anew, and pack what ships if all of it passed: models, manifests, checksums, verdict,
+    report and notes.
+
+    Args:
+        project: the project's folder or file.
+        output: the release's folder; `release` in the project's folder where nothing is said. An older release there is
+            replaced in one step.
+
+    Returns:
+        The files written, or why nothing was.
+
+    Raises:
+        ArtifactError: there are no results, they are damaged or another project's, or an artifact changed meanwhile.
+        OutputError: the folder holds something else than a release, or cannot be written to.
+    """
+    from edgecc.benchmarks.release import pack
+    from edgecc.benchmarks.results_store import load_latest
+
+    folder = _opened(project)
+    results = load_latest(folder.results)
+    place = folder.root / "release" if output is None else Path(output)
+    return pack(folder, results, _judge(folder, results), place)
+
+
+@dataclass(frozen=True)
+class HistoryReport:
+    """A history that was written."""
+
+    file: Path
+    notes: tuple[str, ...]
+    """What could not be read and is not in it, in sentences."""
+
+
+def history_report(project: str | Path | ProjectFolder = ".", metric: str = "latency.p50") -> HistoryReport:
+    """Write one metric over all runs, with its change points: report/history.html.
+
+    Raises:
+        ArtifactError: no run has measured it.
+        OutputError: the project's folder cannot be written to.
+        ProjectError: the project has no such metric.
+    """
+    from edgecc.benchmarks.history import read_history
+    from edgecc.benchmarks.report.history import render_history
+
+    folder = _opened(project)
+    metrics = folder.project.all_metrics
+    _check_names("--metric", [metric], list(metrics))
+    history = read_history(folder.results, metrics[metric])
+    if not history.lines:
+        why = "; ".join([f"{folder.results}: no run has measured {metric}", *history.notes])
+        raise ArtifactError(why, hint="edgecc bench measures")
+    file = folder.report / "history.html"
+    write_atomically(file, render_history(folder.project.name, metrics[metric], history))
+    return HistoryReport(file, history.notes)
+
+
+def compare(before: str | Path, after: str | Path, project: str | Path | ProjectFolder = ".") -> Comparison:
+    """Two runs side by side: what is better, what is worse, and what cannot be told.
+
+    Args:
+        before: a run's id or the start of one, `latest`, `previous` (the run before the latest), `baseline`, or a
+            results file.
+        after: the same.
+        project: where the runs are looked for; not looked at where both are files.
+
+    Raises:
+        ArtifactError: a run is not known, or its results cannot be read.
+    """
+    from edgecc.benchmarks.compare import compare_results
+    from edgecc.benchmarks.results_store import load
+    from edgecc.benchmarks.run_names import find_run, is_results_file
+
+    def read(name: str) -> Results:
+        return load(Path(name)) if is_results_file(name) else find_run(name, _opened(project))
+
+    return compare_results(read(str(before)), read(str(after)))
 
 
 @dataclass(frozen=True)
@@ -255,10 +409,11 @@ def run(
 
 
 def _judge(folder: ProjectFolder, results: Results) -> Judgement:
+    from edgecc.benchmarks.baseline import read_baseline
     from edgecc.benchmarks.built import built_now
     from edgecc.benchmarks.gate import judge
 
-    return judge(folder.project, results, built_now(folder))
+    return judge(folder.project, results, built_now(folder), read_baseline(folder))
 
 
 def _write_reports(folder: ProjectFolder, results: Results, judgement: Judgement) -> list[Path]:
@@ -298,7 +453,9 @@ def list_targets(project: str | Path | ProjectFolder = ".") -> list[TargetAnswer
 
 
 def schemas() -> dict[str, Any]:
-    """The JSON Schemas of what edgecc reads and writes: project, manifest, results, verdict, and lint's report."""
+    """The JSON Schemas of what edgecc reads and writes, by name."""
+    from edgecc.benchmarks.baseline import BaselineRecord
+    from edgecc.benchmarks.release_folder import ReleaseRecord
     from edgecc.compiler.backend.lint.finding import LintReport
     from edgecc.targets.registry import target_options
 
@@ -318,6 +475,8 @@ def schemas() -> dict[str, Any]:
         "manifest": Manifest.model_json_schema(mode="serialization"),
         "results": Results.model_json_schema(mode="serialization"),
         "verdict": Judgement.model_json_schema(mode="serialization"),
+        "baseline": BaselineRecord.model_json_schema(mode="serialization"),
+        "release": ReleaseRecord.model_json_schema(mode="serialization"),
         "lint": LintReport.model_json_schema(mode="serialization"),
     }
 
@@ -333,7 +492,7 @@ def clean(project: str | Path | ProjectFolder = ".", *, results: bool = False) -
     for manifest in folder.build.glob("*/*.manifest.json"):
         doomed += [manifest, manifest.with_name(manifest.name.removesuffix(".manifest.json"))]
     if results:
-        names = ("index.html", "summary.md", "junit.xml", "verdict.json")
+        names = ("index.html", "summary.md", "junit.xml", "verdict.json", "benchmark.json", "benchmark-bigger.json")
         doomed += [*folder.results.glob("*.json"), *(folder.report / name for name in names)]
     removed = [path for path in doomed if path.exists()]
     for path in removed:

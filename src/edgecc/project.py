@@ -489,9 +489,10 @@ class Budget(Section):
         return (bound, "max_drop", _REGRESSION) if metric.unit is Unit.FRACTION else (bound, _REGRESSION)
 
     def _parse_limit(self) -> float:
-        if self.max_drop is not None or (self.max_regression is not None and self.is_difference):
-            return parse_difference(self.written) if self.is_users else parse_points(self.written)
-        return parse(self.written, Unit.FRACTION if self.max_regression is not None else self.unit)
+        if self.loses_points:
+            return parse_points(self.written)
+        is_loss = self.max_drop is not None or self.max_regression is not None
+        return parse_difference(self.written) if is_loss and self.is_users else parse(self.written, self.limit_unit)
 
     @property
     def is_users(self) -> bool:
@@ -502,6 +503,17 @@ class Budget(Section):
     def is_difference(self) -> bool:
         """Whether two values of the metric are told apart by their difference rather than their ratio."""
         return self.unit in (Unit.FRACTION, Unit.NUMBER)
+
+    @property
+    def loses_points(self) -> bool:
+        """Whether the limit is in percentage points."""
+        return self.unit is Unit.FRACTION and self.max is None and self.min is None
+
+    @property
+    def limit_unit(self) -> Unit:
+        """The limit's base unit."""
+        is_relative = self.max_regression is not None and not self.is_difference
+        return Unit.FRACTION if is_relative else self.unit
 
     @property
     def unit(self) -> Unit:

@@ -150,8 +150,8 @@ class PairedRun(Record):
     baseline_processes: tuple[ProcessSample, ...] = ()
     candidate_processes: tuple[ProcessSample, ...] = ()
     duration_s: float = 0.0
-    unmeasured: str | None = None
-    """Why there are no ratios."""
+    unmeasured: Mapping[str, str] = {}
+    """Why a metric has no ratio, by metric."""
 
 
 class Pays(StrEnum):

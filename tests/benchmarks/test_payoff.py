@@ -95,7 +95,7 @@ def test_a_loss_of_accuracy_is_in_the_sentence(stepped: Results, make_record: Ma
     [
         ({"failure": Failure(kind=FailureKind.CRASHED, message="died")}, "int8 gave no numbers: crashed"),
         ({"emulated": True}, "the target's clock is emulated"),
-        ({"processes": ()}, "at least 2 processes"),
+        ({"processes": ()}, "needs 4 processes"),
     ],
 )
 def test_without_both_times_there_is_no_telling(

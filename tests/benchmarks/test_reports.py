@@ -19,12 +19,13 @@ from edgecc.benchmarks.report import write_reports
 from edgecc.benchmarks.report.html import render_html
 from edgecc.benchmarks.report.junit import render_junit
 from edgecc.benchmarks.report.markdown import render_markdown
-from edgecc.benchmarks.report.summary import group_unmeasured, headline, summarize
+from edgecc.benchmarks.report.plots import plots
+from edgecc.benchmarks.report.summary import group_unmeasured, headline, interval, summarize
 from edgecc.benchmarks.report.table import results_table, verdict_table
 from edgecc.benchmarks.report.trials import read_tuning
 from edgecc.errors import ArtifactError
 from edgecc.project import Project
-from edgecc.results import Failure, FailureKind, Judgement, Results
+from edgecc.results import Estimate, Failure, FailureKind, Judgement, Results
 
 MakeProject = Callable[..., Project]
 MakeResults = Callable[..., Results]
@@ -102,7 +103,7 @@ def test_the_page_can_be_read_by_a_machine_that_reads_aloud(judged: tuple[Result
     assert page.tags.count("table") == page.tags.count("caption") > 0
     assert page.headers_without_scope == 0
     svgs = page.tags.count("svg")
-    assert svgs == 3
+    assert svgs == 4
     assert (page.tags.count("desc"), page.tags.count("figcaption")) == (svgs, svgs)
 
 
@@ -175,6 +176,67 @@ def test_every_report_shows_the_same_rows(judged: tuple[Results, Judgement]) -> 
     assert headline(judged[1]) in printed(verdict_table(judged[1]))
 
 
+@pytest.fixture
+def with_intervals(make_results: MakeResults) -> Results:
+    """int8 on a gateway: five processes, the fourth of them slow, and intervals as a bench would store them."""
+    results = make_results()
+    row = results.rows[1]
+    values = [[1e-6 * (scale + place % 7) for place in range(200)] for scale in (1000, 1001, 999, 1300, 1000)]
+    samples = [row.processes[0].model_copy(update={"latencies_s": tuple(each)}) for each in values]
+    intervals = {"latency.p50": (0.000996, 0.0012341), "latency.p90": (0.00099, 0.0013), "accuracy": (0.9016, 0.9843)}
+    estimates = {
+        name: row.estimates[name].model_copy(update={"low": low, "high": high})
+        for name, (low, high) in intervals.items()
+    }
+    changed = row.model_copy(
+        update={"processes": tuple(samples), "estimates": {**row.estimates, **estimates, "throughput": THROUGHPUT}}
+    )
+    return results.model_copy(update={"rows": (results.rows[0], changed)})
+
+
+THROUGHPUT = Estimate(value=96_154.3, samples=1000, low=95_000.2, high=97_001.0)
+
+
+def test_intervals_are_in_the_unit_and_with_the_digits_of_their_value(with_intervals: Results) -> None:
+    float32, int8 = with_intervals.rows
+    assert interval(int8, "latency.p50") == "1.00-1.23"
+    assert interval(int8, "accuracy") == "90.16-98.43"
+    assert interval(int8, "throughput") == "95,000-97,001"
+    assert interval(float32, "latency.p50") == interval(int8, "latency.p99") == interval(int8, "no.such") == ""
+    faster = Estimate(value=1.04e-5, samples=1000, low=1.026e-5, high=1.051e-5)
+    assert interval(int8.model_copy(update={"estimates": {"latency.p50": faster}}), "latency.p50") == "10.3-10.5"
+
+
+def test_intervals_stand_beside_latencies_where_the_terminal_is_wide_enough(with_intervals: Results) -> None:
+    wide = printed(results_table(with_intervals, None), 100)
+    assert "1.00 ms (1.00-1.23)  1.00 ms (0.99-1.30)" in wide
+    narrow = printed(results_table(with_intervals, None), 80)
+    assert re.search(r"1\.00 ms +1\.00 ms .*\n +1\.00-1\.23 +0\.99-1\.30 *\n", narrow)
+    for text, width in ((wide, 100), (narrow, 80)):
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text
+        assert "Intervals are at 95 %" in text
+
+
+def test_intervals_are_in_markdown_and_on_the_page(with_intervals: Results, judged: tuple[Results, Judgement]) -> None:
+    markdown = render_markdown(with_intervals, judged[1])
+    assert "| 1.00 ms (1.00-1.23) | 1.00 ms (0.99-1.30) | 96.00 % (90.16-98.43) |" in markdown
+    html = render_html(with_intervals, judged[1], None)
+    assert '1.00 ms<br><span class="soft">1.00-1.23</span>' in html
+    assert "96,154 /s (95,000-97,001)" in Page(html).text
+    for text in (markdown, html):
+        assert "Intervals are at 95 %" in text
+    assert "Intervals" not in printed(results_table(judged[0], None))  # not of accuracy alone, which shows none there
+
+
+def test_a_slow_process_is_seen_and_read_aloud(with_intervals: Results, judged: tuple[Results, Judgement]) -> None:
+    drawn = {plot.title: plot for plot in plots(with_intervals, None)}
+    processes = drawn["Latencies of each process on gateway"].svg
+    assert "process 4: median 1.30 ms, the middle 95 % from 1.30 ms to 1.31 ms" in processes
+    assert processes.count("FillBetweenPolyCollection") + processes.count("-patch_") >= 6
+    assert "p50 1.00 ms (1.00-1.23)" in drawn["Latencies on gateway"].svg
+
+
 def test_the_table_fits_80_columns(make_results: MakeResults, judged: tuple[Results, Judgement]) -> None:
     results = make_results(("gateway-in-the-basement", "pi"), int8_name="small-distilled-pruned-int8", emulated=("pi",))
     text = printed(results_table(results, judged[1]))
@@ -212,7 +274,14 @@ def test_a_row_that_failed_is_shown_without_numbers(make_results: MakeResults) -
 
 def test_four_files_are_written(judged: tuple[Results, Judgement], trials: Path, tmp_path: Path) -> None:
     paths = write_reports(*judged, trials, tmp_path / "report")
-    assert [path.name for path in paths] == ["index.html", "summary.md", "junit.xml", "verdict.json"]
+    assert [path.name for path in paths] == [
+        "index.html",
+        "summary.md",
+        "junit.xml",
+        "verdict.json",
+        "benchmark.json",
+        "benchmark-bigger.json",
+    ]
     assert Judgement.model_validate_json(paths[3].read_text()) == judged[1]
     assert "too &lt;large&gt;" in paths[0].read_text()
 
@@ -233,7 +302,7 @@ def test_a_browser_shows_it_without_a_word_of_complaint(
 ) -> None:
     index = write_reports(*judged, trials, tmp_path / "report")[0]
     dom = chromium("--dump-dom", index.as_uri())
-    assert Page(dom).tags.count("svg") == 3
+    assert Page(dom).tags.count("svg") == 4
     assert headline(judged[1]) in Page(dom).text
     picture = tmp_path / "phone.png"
     chromium("--window-size=390,1600", f"--screenshot={picture}", index.as_uri())

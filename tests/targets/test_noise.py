@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from edgecc.results import Environment
-from edgecc.targets.noise import noise_warnings
+from edgecc.targets import noise
 
 
 def environment(**changes: Any) -> Environment:
@@ -16,14 +16,18 @@ def environment(**changes: Any) -> Environment:
     return quiet.model_copy(update=changes)
 
 
+def noise_warnings(here: Environment, num_threads: int = 1, *, pinned: bool = False) -> tuple[str, ...]:
+    return noise.noise_warnings(here, num_threads, pinned=pinned)
+
+
 @pytest.mark.parametrize("changes", [{}, {"governor": None}, {"load_average": None}, {"load_average": 3.0}])
 def test_a_quiet_machine(changes: dict[str, Any]) -> None:
     assert noise_warnings(environment(**changes)) == ()
 
 
 def test_the_run_before_this_one_is_no_noise() -> None:
-    assert noise_warnings(environment(cores=1, load_average=1.0)) == ()
-    assert len(noise_warnings(environment(cores=1, load_average=1.1))) == 1
+    assert noise_warnings(environment(cores=1, load_average=1.0), pinned=True) == ()
+    assert len(noise_warnings(environment(cores=1, load_average=1.1), pinned=True)) == 1
 
 
 def test_each_warning_names_the_remedy() -> None:
@@ -32,3 +36,19 @@ def test_each_warning_names_the_remedy() -> None:
     assert "cpupower frequency-set -g performance" in governor
     assert "3.5 on 4 cores" in load
     assert "stop it" in load
+
+
+def test_one_core_is_shared_unless_it_was_chosen() -> None:
+    [warning] = noise_warnings(environment(cores=1))
+    assert warning.startswith("there is only one core")
+    assert "two or more" in warning
+    assert noise_warnings(environment(cores=1), pinned=True) == ()
+
+
+@pytest.mark.parametrize(("cores", "said"), [(1, "shared 1 core and"), (3, "shared 3 cores and")])
+def test_more_threads_than_cores_wait(cores: int, said: str) -> None:
+    for pinned in (False, True):
+        [warning] = noise_warnings(environment(cores=cores), 4, pinned=pinned)
+        assert said in warning
+        assert warning.endswith(f"set `num_threads` to {cores}")
+    assert noise_warnings(environment(cores=4), 4) == ()

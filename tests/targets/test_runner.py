@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from onnx import TensorProto, helper
+from pydantic import ValidationError
 
 from edgecc.targets import runner
 from edgecc.targets.arrays import read_outputs, write_inputs
@@ -307,6 +308,62 @@ def test_warm_up_ends_when_two_blocks_agree(
     monkeypatch.setattr(time, "perf_counter", lambda: model.now_s)
     assert runner._warm_up(model, []) == model.runs == warmups
     assert ("no two blocks" in capsys.readouterr().err) == (warmups == 9)
+
+
+# A slowdown on purpose
+
+
+class SpinClock:
+    """Time passes where the loop turns, and nowhere else: 2 ms a turn, or 5 ms in the loops numbered `slow`."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.loops: list[int] = []
+        self.slow: set[int] = set()
+
+    def any(self, turns: Iterable[bool]) -> bool:
+        turn_s = 5e-3 if len(self.loops) in self.slow else 2e-3
+        self.loops.append(sum(1 for _ in turns))
+        self.now_s += turn_s * self.loops[-1]
+        return False
+
+
+@pytest.fixture
+def spin_clock(monkeypatch: pytest.MonkeyPatch) -> SpinClock:
+    clock = SpinClock()
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now_s)
+    monkeypatch.setattr(runner, "any", clock.any, raising=False)
+    monkeypatch.setattr(runner, "SPIN_CALIBRATION_TURNS", 50)
+    return clock
+
+
+@pytest.mark.parametrize(("spin_s", "turns"), [(0.0, 0), (2e-3, 1), (0.5, 250), (1.0, 500)])
+def test_turns_are_in_proportion_to_the_spin(spin_s: float, turns: int, spin_clock: SpinClock) -> None:
+    spin_clock.slow = {0, 1, 2}  # a calibration that was disturbed does not count
+    assert runner._spin_turns(spin_s) == turns
+    assert spin_clock.loops == [50] * runner.SPIN_CALIBRATIONS
+
+
+@pytest.mark.parametrize("turns", [0, 7])
+def test_the_loop_turns_inside_the_timed_call(turns: int, spin_clock: SpinClock) -> None:
+    model: Any = ScriptedModel([0.0])
+    assert runner._time_one(model, [], turns) == pytest.approx(turns * 2e-3)
+    assert spin_clock.loops == [turns]
+
+
+def test_every_timed_inference_spins_and_no_warm_up_does(
+    spin_clock: SpinClock, monkeypatch: pytest.MonkeyPatch, answer: Answer, make_request: Any, linear: Any
+) -> None:
+    monkeypatch.setattr(runner, "_warm_up", lambda model, feed: len([runner._time_one(model, feed)]))
+    reply = answer(make_request(linear.path, LatencyTask(inferences=4, spin_s=0.124)))
+    assert reply.process is not None
+    np.testing.assert_allclose(reply.process.latencies_s, [0.124] * 4)
+    assert spin_clock.loops == [0] + [50] * runner.SPIN_CALIBRATIONS + [62] * 4
+
+
+def test_a_spin_is_zero_or_more() -> None:
+    with pytest.raises(ValidationError):
+        LatencyTask(inferences=1, spin_s=-1e-6)
 
 
 # Memory

@@ -5,12 +5,16 @@ from __future__ import annotations
 import click
 
 import edgecc as package
+from edgecc.cli.baseline import baseline
 from edgecc.cli.bench import bench
 from edgecc.cli.clean import clean
+from edgecc.cli.compare import compare
 from edgecc.cli.compile import compile
+from edgecc.cli.doctor import doctor
 from edgecc.cli.gate import gate
 from edgecc.cli.init import init
 from edgecc.cli.lint import lint
+from edgecc.cli.release import release
 from edgecc.cli.report import report
 from edgecc.cli.run import run
 from edgecc.cli.schema import schema
@@ -39,5 +43,5 @@ def edgecc() -> None:
     """Compile Keras models for edge devices, measure what was built, and stop a release that breaks its budget."""
 
 
-for verb in (init, compile, lint, bench, gate, report, run, targets, schema, clean):
+for verb in (init, compile, lint, bench, gate, baseline, report, compare, release, run, targets, doctor, schema, clean):
     edgecc.add_command(verb)

@@ -8,9 +8,9 @@ import click
 
 
 @click.command(epilog="\b\nExamples:\n  edgecc schema > edgecc.schema.json\n  edgecc schema results")
-@click.argument("file", type=click.Choice(["project", "manifest", "results", "verdict", "lint"]), default="project")
+@click.argument("file", type=click.Choice(["project", "manifest", "results", "verdict", "baseline", "release", "lint"]), default="project")
 def schema(file: str) -> None:
-    """Print the JSON Schema of a file: project, manifest, results, verdict or lint's report."""
+    """Print the JSON Schema of a file: project, manifest, results, verdict, baseline, release or lint's report."""
     from edgecc import api
 
     click.echo(json.dumps(api.schemas()[file], indent=2))

@@ -1,0 +1,46 @@
+"""Whether an artifact is worse than its baseline by more than a budget allows: yes, no, or not known yet.
+
+The budget is broken where the interval of the ratio lies wholly beyond the limit, and kept where it lies wholly within.
+In between nothing is known, and more processes are measured, up to a time limit. Every look at the numbers is a chance to
+be wrong, and so is every budget: each interval is made so confident that all of them together, over all looks of one
+bench, are wrong in 5 % of benches at most (Bonferroni's inequality).
+"""
+
+from __future__ import annotations
+
+from edgecc.metrics import METRICS
+from edgecc.results import Ratio, Status
+
+IN_TURN = frozenset(name for name, metric in METRICS.items() if metric.wall_clock or name == "memory.peak")
+"""The metrics that can only be compared within one session."""
+ERROR_RATE = 0.05
+"""How often one bench may be wrong about any of its budgets."""
+LOOKS = (8, 12, 18, 27, 40, 60, 90)
+"""After so many processes of each artifact the numbers are looked at; once more where the time ends between two."""
+
+
+def confidence_for(budgets: int) -> float:
+    """What each interval needs where so many budgets are judged in one bench."""
+    return 1 - ERROR_RATE / (max(1, budgets) * (len(LOOKS) + 1))
+
+
+def worsening(metric: str, ratio: Ratio) -> Ratio:
+    """The same with more being worse, whichever way the metric is better."""
+    if METRICS[metric].better == "lower":
+        return ratio
+    turned = {"value": 1 / ratio.value, "low": 1 / ratio.high, "high": 1 / ratio.low}
+    return ratio.model_copy(update=turned)
+
+
+def judge(metric: str, ratio: Ratio, limit: float) -> Status:
+    """Judge a ratio of today's artifact to its baseline.
+
+    Args:
+        metric: what was measured.
+        ratio: today's over the baseline's.
+        limit: by which part it may be worse: 0.01 for 1 %.
+    """
+    worse = worsening(metric, ratio)
+    if worse.low > 1 + limit:
+        return Status.FAIL
+    return Status.PASS if worse.high <= 1 + limit else Status.INCONCLUSIVE

@@ -1,0 +1,86 @@
+"""What the gate would have said of recorded processes: the very code that decides, fed from a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgecc.artifact import Artifact, Format
+from edgecc.benchmarks.paired import run_in_turn
+from edgecc.benchmarks.plan import PlannedPair, Subject
+from edgecc.benchmarks.regression import LOOKS, confidence_for, judge
+from edgecc.benchmarks.rows import Attempt
+from edgecc.progress import Silent
+from edgecc.results import ProcessSample, Status
+
+BLOCK = 4
+"""Processes that are drawn together, since neighbours in time are alike (the moving blocks of Künsch 1989, "The
+Jackknife and the Bootstrap for General Stationary Observations")."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One process as it was recorded."""
+
+    process: ProcessSample
+    duration_s: float
+    """From its start to its end."""
+
+
+def replay(
+    baseline: Sequence[Recorded],
+    candidate: Sequence[Recorded],
+    limit: float,
+    *,
+    time_limit_s: float,
+    random: np.random.Generator,
+    metric: str = "latency.p50",
+) -> Status:
+    """Draw processes of both, which were recorded in turn, and judge them as a bench would.
+
+    Args:
+        baseline: recorded processes of one artifact, in order.
+        candidate: as many of another; the i-th ran beside the i-th of `baseline`.
+        limit: by which part the candidate may be worse.
+        time_limit_s: what a bench may take, by the durations that were recorded.
+        random: where the blocks start.
+        metric: what is judged.
+    """
+    order = _blocks(min(len(baseline), len(candidate)), max(LOOKS), random)
+    spent_s = 0.0
+
+    def time_once(attempt: Attempt) -> None:
+        nonlocal spent_s
+        recording = baseline if attempt.subject is _BASELINE else candidate
+        recorded = recording[order[len(attempt.processes)]]
+        attempt.processes.append(recorded.process)
+        spent_s += recorded.duration_s
+
+    with Silent().task("", None) as task:
+        paired = run_in_turn(
+            PlannedPair("recorded", _BASELINE, _CANDIDATE, {metric: limit}),
+            time_once,
+            confidence=confidence_for(1),
+            time_limit_s=time_limit_s,
+            environment=None,
+            task=task,
+            clock=lambda: spent_s,
+        )
+    ratio = paired.ratios.get(metric)
+    return Status.INCONCLUSIVE if ratio is None else judge(metric, ratio, limit)
+
+
+def _blocks(recorded: int, needed: int, random: np.random.Generator) -> list[int]:
+    starts = random.integers(0, recorded, -(-needed // BLOCK))
+    return [int(start + step) % recorded for start in starts for step in range(BLOCK)]
+
+
+def _subject(name: str) -> Subject:
+    artifact = Artifact(path=name, format=Format.TFLITE, sha256="0" * 64, size_bytes=1)
+    return Subject(name, Path(name), artifact)
+
+
+_BASELINE, _CANDIDATE = _subject("baseline"), _subject("candidate")

@@ -1,0 +1,119 @@
+"""Baseline and candidate in turn: until it is known, or the time is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgecc.artifact import Artifact, Format
+from edgecc.benchmarks.paired import run_in_turn
+from edgecc.benchmarks.plan import PlannedPair, Subject
+from edgecc.benchmarks.regression import LOOKS, confidence_for, judge
+from edgecc.benchmarks.rows import Attempt
+from edgecc.progress import Silent
+from edgecc.results import Failure, FailureKind, PairedRun, ProcessSample, Status
+
+
+def subject(digit: str) -> Subject:
+    artifact = Artifact(path="demo.tflite", format=Format.TFLITE, sha256=digit * 64, size_bytes=100)
+    return Subject("int8", Path(f"{digit}.tflite"), artifact)
+
+
+class Machine:
+    """Gives each process the next of the medians of its artifact; every process takes a second."""
+
+    def __init__(self, make_process: Any, baseline: Callable[[int], float], candidate: Callable[[int], float]) -> None:
+        self.medians = {"b.tflite": baseline, "c.tflite": candidate}
+        self.make_process = make_process
+        self.order: list[str] = []
+        self.fails_at: int | None = None
+
+    def time_once(self, attempt: Attempt) -> None:
+        name = attempt.subject.path.name
+        self.order.append(name[0])
+        if len(self.order) == self.fails_at:
+            attempt.failure = Failure(kind=FailureKind.CRASHED, message="SIGSEGV")
+            return
+        attempt.processes.append(self.make_process(*[self.medians[name](len(attempt.processes))] * 30))
+
+    def clock(self) -> float:
+        return float(len(self.order))
+
+
+@pytest.fixture
+def run(make_process: Callable[..., ProcessSample]) -> Callable[..., tuple[PairedRun, Machine]]:
+    def run(
+        baseline: Callable[[int], float],
+        candidate: Callable[[int], float],
+        *,
+        limits: dict[str, float] | None = None,
+        seconds: float = 1000,
+        fails_at: int | None = None,
+    ) -> tuple[PairedRun, Machine]:
+        machine = Machine(make_process, baseline, candidate)
+        machine.fails_at = fails_at
+        pair = PlannedPair("host", subject("b"), subject("c"), limits or {"latency.p50": 0.01})
+        with Silent().task("", None) as task:
+            paired = run_in_turn(
+                pair, machine.time_once, confidence=confidence_for(1), time_limit_s=seconds, environment=None,
+                task=task, clock=machine.clock,
+            )  # fmt: skip
+        return paired, machine
+
+    return run
+
+
+def wobbling(median: float, part: float) -> Callable[[int], float]:
+    """Two levels in turn: no interval becomes narrower than they are apart."""
+    return lambda index: median * (1 + part * (-1) ** (index // 2))
+
+
+def test_the_order_is_a_b_b_a(run: Any) -> None:
+    _, machine = run(lambda _: 1.0, lambda _: 1.0)
+    assert "".join(machine.order[:8]) == "bccbbccb"
+
+
+@pytest.mark.parametrize(("slower", "status"), [(1.0, Status.PASS), (0.9, Status.PASS), (1.05, Status.FAIL)])
+def test_it_stops_as_soon_as_it_is_known(run: Any, slower: float, status: Status) -> None:
+    paired, machine = run(lambda _: 1.0, lambda _: slower)
+    assert judge("latency.p50", paired.ratios["latency.p50"], 0.01) is status
+    assert len(machine.order) == 2 * LOOKS[0]
+    assert (len(paired.baseline_processes), len(paired.candidate_processes)) == (LOOKS[0], LOOKS[0])
+
+
+def test_it_goes_on_while_one_budget_is_open(run: Any) -> None:
+    paired, machine = run(wobbling(1.0, 0.02), lambda _: 1.0, limits={"latency.p50": 0.01, "latency.min": 0.5})
+    assert judge("latency.min", paired.ratios["latency.min"], 0.5) is Status.PASS
+    assert judge("latency.p50", paired.ratios["latency.p50"], 0.01) is Status.INCONCLUSIVE
+    assert len(machine.order) == 2 * max(LOOKS)
+
+
+def test_the_time_is_kept(run: Any) -> None:
+    paired, machine = run(wobbling(1.0, 0.02), lambda _: 1.0, seconds=21)
+    assert len(machine.order) == 22  # the pair that was begun is finished
+    assert paired.ratios["latency.p50"].processes == 11
+    assert paired.duration_s == 22
+
+
+def test_too_little_time_for_any_interval_says_so(run: Any) -> None:
+    paired, _ = run(lambda _: 1.0, lambda _: 1.0, seconds=3)
+    assert paired.ratios == {}
+    assert "needs 6 processes" in paired.unmeasured["latency.p50"]
+
+
+@pytest.mark.parametrize(("fails_at", "whose"), [(1, "the baseline"), (2, "today's artifact"), (4, "the baseline")])
+def test_a_failure_leaves_everything_unmeasured(run: Any, fails_at: int, whose: str) -> None:
+    paired, machine = run(lambda _: 1.0, lambda _: 1.0, fails_at=fails_at)
+    assert paired.unmeasured == {"latency.p50": f"{whose} gave no numbers: SIGSEGV"}
+    assert paired.ratios == {}
+    assert len(machine.order) == fails_at
+
+
+def test_what_is_not_told_is_not_waited_for(run: Any) -> None:
+    paired, machine = run(lambda _: 1.0, lambda _: 1.0, limits={"latency.p99": 0.01, "latency.p50": 0.01})
+    assert set(paired.ratios) == {"latency.p50"}
+    assert paired.unmeasured == {"latency.p99": "needs 662 values of each, has 240 and 240"}
+    assert len(machine.order) == 2 * LOOKS[0]
