@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecc.benchmarks import results_store
+from edgecc.benchmarks.baseline import read_baseline
 from edgecc.errors import ArtifactError
 from edgecc.files import is_file
 from edgecc.project import ProjectFolder
@@ -51,10 +52,11 @@ def _previous(folder: ProjectFolder) -> Results:
 
 
 def _baseline(folder: ProjectFolder) -> Results:
-    path = folder.baseline / "results.json"
-    if not path.exists():
-        raise ArtifactError(f"{path}: no such file: there is no baseline yet", hint="edgecc baseline set makes one")
-    return results_store.load(path)
+    baseline = read_baseline(folder)
+    if baseline is None:
+        message = f"{folder.baseline}: no such folder: there is no baseline yet"
+        raise ArtifactError(message, hint="edgecc baseline set makes one")
+    return baseline.results
 
 
 def _only(name: str, known: list[str]) -> str:

@@ -45,6 +45,7 @@ def run_in_child(
     memory_limit_bytes: float,
     pin: Sequence[int] | None = None,
     runner: Path = RUNNER,
+    under: Sequence[str] = (),
 ) -> RunReply:
     """Run `runner` on a request in a process group of its own; nothing of it is left when this returns or raises.
 
@@ -55,12 +56,13 @@ def run_in_child(
             rather than set as an rlimit, because runtimes tell of an allocation that failed by any odd error, or crash.
         pin: the cores the child may use; None for all.
         runner: the script to run.
+        under: a command and its arguments that replaces itself with, or runs, the command that follows.
 
     Raises:
         TargetError: the child cannot be started, or not be pinned.
     """
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        with _started(runner, stdout, stderr) as child:
+        with _started(runner, under, stdout, stderr) as child:
             if pin is not None:
                 _pin(child.pid, pin)  # in time: the runner reads its request before it starts a runtime
             _send(child, request)
@@ -73,10 +75,13 @@ def run_in_child(
 
 
 @contextlib.contextmanager
-def _started(runner: Path, stdout: IO[bytes], stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def _started(
+    runner: Path, under: Sequence[str], stdout: IO[bytes], stderr: IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
+    command = [*under, sys.executable, "-P", str(runner)]  # -P: the modules beside the runner are not for it
     try:
         child = subprocess.Popen(
-            [sys.executable, "-P", str(runner)],  # -P: the modules beside the runner are not for it
+            command,
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=stderr,
@@ -84,7 +89,7 @@ def _started(runner: Path, stdout: IO[bytes], stderr: IO[bytes]) -> Iterator[sub
             env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
         )
     except OSError as error:
-        raise TargetError(f"cannot start {sys.executable}: {error.strerror}") from error
+        raise TargetError(f"cannot start {command[0]}: {error.strerror}") from error
     with child:
         try:
             yield child

@@ -15,6 +15,7 @@ import importlib.metadata
 import itertools
 import json
 import math
+import mmap
 import os
 import platform
 import resource
@@ -24,7 +25,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
+from typing import IO, TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 import numpy as np
 
@@ -48,6 +49,22 @@ WARMUP_CAP_S = 3.0
 # What `spin_s` adds to every timed call is a counted loop: reading a clock in it would be too coarse for 10 µs models.
 SPIN_CALIBRATIONS = 25
 SPIN_CALIBRATION_TURNS = 100_000  # about 1 ms
+
+# Before instructions are counted: ONNX Runtime plans its memory in the first two inferences, and Python specializes its
+# bytecode in the first eight calls. A fixed number, because a time limit would make the count depend on the machine.
+COUNT_WARMUPS = 10
+IDLE_COUNTS = 5
+"""How often nothing is counted first: what counting costs by itself."""
+
+# A request to valgrind, as its valgrind.h makes one: instructions that do nothing on a real x86-64. Here they are a
+# function that takes a pointer to a code and its arguments, and gives valgrind's answer: 0 where there is no valgrind.
+_ASK_VALGRIND = bytes.fromhex(
+    "4889f8 31d2"  # mov rax, rdi; xor edx, edx
+    "48c1c703 48c1c70d 48c1c73d 48c1c733 4887db"  # rol rdi, 3; 13; 61; 51; xchg rbx, rbx
+    "4889d0 c3"  # mov rax, rdx; ret
+)
+_RUNNING_ON_VALGRIND = 0x1001
+_ZERO_STATS, _START_INSTRUMENTATION, _DUMP_STATS = 0x43540001, 0x43540004, 0x43540000  # of callgrind.h
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
@@ -129,6 +146,8 @@ class OnnxRuntime:
 
     def __init__(self, path: str, num_threads: int) -> None:
         onnxruntime = self.module()
+        # Its telemetry would start a thread, write a file, and do its work inside some of the timed calls.
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
@@ -230,6 +249,9 @@ def _run(request: Request) -> Dict[str, Any]:
     if request["task"]["kind"] == "outputs":
         _write_outputs(model, request)
         return reply
+    if request["task"]["kind"] == "instructions":
+        _count_instructions(model, request)
+        return reply
     process = _time_inferences(model, request, memory)
     return {**reply, "process": {**process, "load_cold_s": load_cold_s, "load_warm_s": load_warm_s}}
 
@@ -320,6 +342,54 @@ def _time_spin(spin_turns: int) -> float:
     start = time.perf_counter()
     any(turns)
     return time.perf_counter() - start
+
+
+def _count_instructions(model: Model, request: Request) -> None:
+    """Have callgrind write a file of counts for each of the IDLE_COUNTS, then one for each inference."""
+    feed = next(_feeds(model.inputs(), request))
+    model.resize([array.shape for array in feed])
+    callgrind = _Callgrind()
+    gc.disable()
+    for _ in range(COUNT_WARMUPS):
+        model.infer(feed)
+    callgrind.start()
+    for _ in range(IDLE_COUNTS):
+        callgrind.count(len, feed)
+    for _ in range(request["task"]["inferences"]):
+        callgrind.count(model.infer, feed)
+    gc.enable()
+
+
+class _Callgrind:
+    """The callgrind that this process runs under.
+
+    Raises:
+        Refusal: it runs under none.
+    """
+
+    def __init__(self) -> None:
+        if platform.machine() != "x86_64":
+            raise Refusal(f"instructions are counted on an x86-64; this machine is {platform.machine()}")
+        self._page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        self._page.write(_ASK_VALGRIND)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
+        self._ask = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p)(address)
+        self._zero, self._dump = _valgrind_request(_ZERO_STATS), _valgrind_request(_DUMP_STATS)
+        if not self._ask(_valgrind_request(_RUNNING_ON_VALGRIND)):
+            raise Refusal("instructions are counted under valgrind; this process does not run under it")
+
+    def start(self) -> None:
+        self._ask(_valgrind_request(_START_INSTRUMENTATION))
+
+    def count(self, infer: Callable[[Sequence[Array]], Any], feed: Sequence[Array]) -> None:
+        """Have callgrind write how many instructions this thread takes for one call."""
+        self._ask(self._zero)
+        infer(feed)
+        self._ask(self._dump)
+
+
+def _valgrind_request(code: int) -> Any:
+    return (ctypes.c_size_t * 6)(code)
 
 
 def _feeds(specs: Sequence[Spec], request: Request) -> Iterator[List[Array]]:

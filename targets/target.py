@@ -21,6 +21,8 @@ class Target(Protocol):
     """True where the wall clock is not a device's own."""
     name: str
     num_threads: int
+    counts_instructions: bool
+    """Whether it was set up to answer an InstructionsTask."""
 
     def __init__(self, name: str, options: Any) -> None:
         """Take the checked `Options`. Nothing is started or sent before `probe` or `run`."""

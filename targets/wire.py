@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import PositiveInt
+
 from edgecc.artifact import Format, Record, TensorSpec
 from edgecc.results import Environment, Failure, ProcessSample, Seconds
 
@@ -32,6 +34,15 @@ class OutputsTask(Record):
     kind: Literal["outputs"] = "outputs"
 
 
+class InstructionsTask(Record):
+    """Count the instructions of single inferences on the thread that asks for them. The runner runs under callgrind."""
+
+    kind: Literal["instructions"] = "instructions"
+    inferences: PositiveInt = 5
+    seed: int = 0
+    """Of the random inputs, drawn to the model's own shapes, where `inputs_path` is None."""
+
+
 class RunRequest(Record):
     """What the runner is asked to do, in one fresh process."""
 
@@ -48,7 +59,7 @@ class RunRequest(Record):
     outputs_path: str | None = None
     """Where the runner writes raw outputs, shape (n, ...), in the model's own dtype: as `.npy` where there is one, as
     `.npz` with the members "0", "1", ... where there are several."""
-    task: LatencyTask | OutputsTask
+    task: LatencyTask | OutputsTask | InstructionsTask
 
 
 class RunReply(Record):
@@ -61,6 +72,10 @@ class RunReply(Record):
     outputs: tuple[TensorSpec, ...] = ()
     process: ProcessSample | None = None
     """Of a LatencyTask."""
+    instructions: tuple[PositiveInt, ...] = ()
+    """Of an InstructionsTask: one count an inference, in the order they ran."""
+    instructions_counter: str = ""
+    """What counted them, and on which processor."""
     failure: Failure | None = None
     log: str = ""
     """The end of what the process wrote to stderr."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from edgecc.errors import TargetError
 from edgecc.project import Section
 from edgecc.results import Environment
-from edgecc.targets.wire import RunReply, RunRequest
+from edgecc.targets.wire import InstructionsTask, RunReply, RunRequest
 from edgecc.units import ByteSize
 
 Core = Annotated[int, Field(ge=0)]
@@ -28,6 +28,17 @@ class X86CpuOptions(Section):
     """Bytes of resident memory, mapped files not counted, at which a run is killed as out of memory."""
     pin: frozenset[Core] | None = Field(default=None, min_length=1)
     """Core numbers the run may use; all where left out."""
+    instructions: Literal["callgrind"] | None = None
+    """What counts the instructions of an inference; they are unmeasured where it is left out."""
+
+    @model_validator(mode="after")
+    def _counts_one_thread(self) -> Self:
+        if self.instructions is not None and self.num_threads > 1:
+            raise ValueError(
+                "`instructions` only with `num_threads = 1`, since threads never share the work the same way twice; "
+                "give the count a target of its own"
+            )
+        return self
 
 
 class X86CpuTarget:
@@ -40,6 +51,7 @@ class X86CpuTarget:
     def __init__(self, name: str, options: X86CpuOptions) -> None:
         self.name = name
         self.num_threads = options.num_threads
+        self.counts_instructions = options.instructions is not None
         self._options = options
 
     def probe(self) -> Environment:
@@ -61,9 +73,10 @@ class X86CpuTarget:
             TargetError: the process cannot be started.
         """
         from edgecc.targets.child import run_in_child
+        from edgecc.targets.instructions import count_instructions
 
-        limit = self._options.memory_limit
-        return run_in_child(request, timeout_s=timeout_s, memory_limit_bytes=limit, pin=self._pin())
+        run = count_instructions if isinstance(request.task, InstructionsTask) else run_in_child
+        return run(request, timeout_s=timeout_s, memory_limit_bytes=self._options.memory_limit, pin=self._pin())
 
     def close(self) -> None:
         """Nothing is held between runs."""

@@ -161,9 +161,10 @@ def _marks(frame: _Frame, marks: Sequence[Mark]) -> Iterator[str]:
 def _y_axis(frame: _Frame, unit: Unit) -> Iterator[str]:
     size = max(abs(frame.lowest), abs(frame.highest))
     suffix, scale = next((each for each in _SCALES[unit] if size >= each[1]), _SCALES[unit][-1])
-    ticks = _ticks(frame.lowest / scale, frame.highest / scale)
-    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 3
-    for tick in ticks:
+    step = _step((frame.highest - frame.lowest) / scale)
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    lowest, highest = frame.lowest / scale / step, frame.highest / scale / step
+    for tick in (index * step for index in range(math.ceil(lowest), math.floor(highest) + 1)):
         y = float(frame.y(tick * scale))
         yield (
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" '
@@ -172,12 +173,11 @@ def _y_axis(frame: _Frame, unit: Unit) -> Iterator[str]:
         )
 
 
-def _ticks(lowest: float, highest: float) -> list[float]:
-    """Round numbers within a range: multiples of 1, 2 or 5 times a power of ten, three to eight of them."""
-    rough = (highest - lowest) / 4
+def _step(span: float) -> float:
+    """1, 2 or 5 times a power of ten, which fits four to ten times into a span."""
+    rough = span / 4
     power = 10.0 ** math.floor(math.log10(rough))
-    step = max(factor * power for factor in (1, 2, 5) if factor * power <= rough * (1 + 1e-9))
-    return [index * step for index in range(math.ceil(lowest / step), math.floor(highest / step) + 1)]
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= rough * (1 + 1e-9))
 
 
 def _x_axis(frame: _Frame, dates: Sequence[str]) -> Iterator[str]:

@@ -37,7 +37,7 @@ def render_html(results: Results, judgement: Judgement, tuning: Tuning | None) -
             (verdict, summary.status_in_words(verdict), summary.judged(verdict)) for verdict in judgement.verdicts
         ],
         rows=[_with_intervals(row) for row in summary.summarize(results, judgement)],
-        emulated_note=". ".join(summary.footnotes(results)),
+        footnotes=". ".join(summary.footnotes(results, [*summary.TIMES, summary.score_metric(results)])),
         plots=plots(results, tuning),
         tuning=tuning,
         environments=_environments(results),

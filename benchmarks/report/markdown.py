@@ -7,6 +7,7 @@ import re
 from edgecc.benchmarks.report.layers import layer_cells
 from edgecc.benchmarks.report.steps import StepLine, score_name, step_lines, unpaid, what_can_be_seen
 from edgecc.benchmarks.report.summary import (
+    TIMES,
     beside,
     footnotes,
     headline,
@@ -24,7 +25,8 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|!~])")
 def render_markdown(results: Results, judgement: Judgement) -> str:
     """Verdict, results, a line for everything that did not pass, compression steps and layers."""
     lines = [f"**{_escape(headline(judgement))}**", "", *_results_table(results, judgement)]
-    lines += [line for note in footnotes(results) for line in ("", _escape(note))]
+    notes = footnotes(results, [*TIMES, score_metric(results)])
+    lines += [line for note in notes for line in ("", _escape(note))]
     reasons = [verdict for verdict in judgement.verdicts if verdict.status is not Status.PASS]
     lines += [""] if reasons or judgement.left_out else []
     lines += [f"- **{status_in_words(verdict)}** {_escape(verdict.reason)}" for verdict in reasons]

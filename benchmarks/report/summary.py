@@ -14,6 +14,8 @@ from edgecc.units import Unit, format_points, format_value, parse
 NOTHING = "–"
 EMULATED_MARK = "*"
 EMULATED_NOTE = "* emulated: the clock is not the device's, and no time from it can pass a budget"
+TIMES = ("latency.p50", "latency.p90")
+"""What a table of results shows of latencies."""
 INTERVAL_NOTE = "Intervals are at 95 %"
 _WORST_FIRST = (Status.FAIL, Status.UNMEASURED, Status.INCONCLUSIVE, Status.PASS)
 _COUNTED_AS = {
@@ -176,9 +178,9 @@ def beside(value: str, interval: str) -> str:
     return f"{value} ({interval})" if interval else value
 
 
-def footnotes(results: Results) -> list[str]:
-    """What a reader must know of the values in a table of results."""
-    has_intervals = any(estimate.low is not None for row in results.rows for estimate in row.estimates.values())
+def footnotes(results: Results, with_intervals: Sequence[str]) -> list[str]:
+    """What a reader must know of a table of results that shows the intervals of these metrics."""
+    has_intervals = any(interval(row, metric) for row in results.variant_rows for metric in with_intervals)
     is_emulated = any(row.emulated for row in results.rows)
     return [INTERVAL_NOTE] * has_intervals + [EMULATED_NOTE] * is_emulated
 

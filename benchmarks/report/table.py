@@ -15,6 +15,7 @@ from edgecc.benchmarks.report.steps import (
     what_can_be_seen,
 )
 from edgecc.benchmarks.report.summary import (
+    TIMES,
     SummaryRow,
     beside,
     footnotes,
@@ -53,7 +54,7 @@ def results_table(results: Results, judgement: Judgement | None) -> RenderableTy
         parts += [Text(f"on {target}", style="bold")] if len(targets) > 1 else []
         columns = score_metric(results), "state" if judgement is None else "verdict"
         parts.append(_FirstThatFits((_target_table(own, *columns, beside), _target_table(own, *columns, _below))))
-    parts += [Text(note, style="dim") for note in footnotes(results)]
+    parts += [Text(note, style="dim") for note in footnotes(results, TIMES)]
     return Group(*parts, *map(Text, notes(results)))
 
 

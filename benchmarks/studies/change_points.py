@@ -1,6 +1,6 @@
 """The thresholds of benchmarks/change_points.py: quantiles of the largest statistic over all intervals of pure noise.
 
-Ranks do not depend on what the noise looks like, so one simulation holds for all. Takes about half an hour.
+Ranks do not depend on what the noise looks like, so one simulation holds for all. Takes a quarter of an hour.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgecc.benchmarks.compare import Comparison
     from edgecc.benchmarks.doctor import Diagnosis
     from edgecc.benchmarks.release import Release
+    from edgecc.benchmarks.suite import SuiteRun
     from edgecc.compiler.backend.lint.finding import LintReport
     from edgecc.compiler.compile import Compilation
     from edgecc.targets.target import Target
@@ -198,6 +199,27 @@ def bench_file(
     spec = TargetSpec.model_validate({"kind": "x86_cpu", "num_threads": num_threads})
     with _open("host", spec) as target:
         return measure(plan, [target], progress)
+
+
+def bench_suite(suite: str | Path, *, again: bool = False, progress: Progress | None = None) -> SuiteRun:
+    """Measure every artifact of a suite on every target with all the settings, each row as soon as it can be.
+
+    Rows that were measured before, and of which nothing has changed, are kept. A row that fails has its cause.
+
+    Args:
+        suite: the suite file; results lie beside it, in `results/NAME/`, a file a row.
+        again: measure everything anew.
+        progress: where to report.
+
+    Raises:
+        ProjectError: the file is missing or has faults; holds all of them.
+        OutputError: the results cannot be written.
+    """
+    from edgecc.benchmarks.suite import run_suite
+    from edgecc.benchmarks.suite_file import load_suite
+    from edgecc.targets.registry import target_options
+
+    return run_suite(load_suite(Path(suite), target_options()), _open, again=again, progress=progress)
 
 
 def doctor(
@@ -492,8 +514,15 @@ def clean(project: str | Path | ProjectFolder = ".", *, results: bool = False) -
     for manifest in folder.build.glob("*/*.manifest.json"):
         doomed += [manifest, manifest.with_name(manifest.name.removesuffix(".manifest.json"))]
     if results:
-        names = ("index.html", "summary.md", "junit.xml", "verdict.json", "benchmark.json", "benchmark-bigger.json")
-        doomed += [*folder.results.glob("*.json"), *(folder.report / name for name in names)]
+        names = (
+            "index.html", "history.html", "summary.md", "junit.xml", "verdict.json", "benchmark.json",
+            "benchmark-bigger.json",
+        )  # fmt: skip
+        doomed += [
+            *folder.results.glob("*.json"),
+            *folder.results.glob("history.sqlite*"),
+            *(folder.report / name for name in names),
+        ]
     removed = [path for path in doomed if path.exists()]
     for path in removed:
         with writing_to(path.parent):

@@ -154,7 +154,6 @@ def test_only_what_ships_and_what_it_is_compared_with(
     assert [row.variant for row in workspace.set().results.rows] == ["int8"]
 
 
-@pytest.mark.parametrize("budgets", [(), (SLOWER,)], ids=["none", "only on the baseline"])
 def test_what_a_regression_is_judged_of_is_held_though_it_does_not_ship(make_workspace: MakeWorkspace) -> None:
     workspace = make_workspace(SIZE, {**SLOWER, "variant": "float32"}, ship=("int8",))
     baseline = workspace.set()
@@ -162,6 +161,7 @@ def test_what_a_regression_is_judged_of_is_held_though_it_does_not_ship(make_wor
     assert {row.variant for row in baseline.results.rows} == {"float32", "int8"}
 
 
+@pytest.mark.parametrize("budgets", [(), (SLOWER,)], ids=["none", "only on the baseline"])
 def test_without_a_budget_to_judge_a_run_without_failures_passed(
     make_workspace: MakeWorkspace, make_results: MakeResults, budgets: tuple[dict[str, Any], ...]
 ) -> None:

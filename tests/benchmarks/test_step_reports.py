@@ -46,7 +46,7 @@ def test_every_report_tells_the_same_of_steps(stepped: Results, judgement: Judge
     assert len(unpaid(stepped)) == 2
     for text in (page, terminal, markdown):
         assert all(sentence in text for sentence in unpaid(stepped))
-        assert "3 processes of each artifact could tell a change of latency of 1.3 % at best and 3.9 % at worst" in text
+        assert "5 processes of each artifact could tell a change of latency of 1.0 % at best and 1.5 % at worst" in text
         for line in step_lines(stepped):
             values = (*line.size, *line.compressed, *line.zeros, *line.score, line.p_value, *line.p50, line.interval)
             assert all(value in text for value in (*values, line.answer))
@@ -127,7 +127,7 @@ def test_the_page_with_steps_and_layers_stands_alone(stepped: Results, judgement
     assert len(page.ids) == len(set(page.ids))
     assert page.tags.count("table") == page.tags.count("caption")
     assert page.headers_without_scope == 0
-    assert page.tags.count("svg") == page.tags.count("figcaption") == 3
+    assert page.tags.count("svg") == page.tags.count("figcaption") == 4
     assert text == render_html(stepped, judgement, None)
 
 
@@ -159,5 +159,5 @@ def test_a_browser_shows_steps_and_layers(
 ) -> None:
     index = write_reports(stepped, judgement, None, tmp_path / "report")[0]
     page = Page(chromium("--dump-dom", index.as_uri()))
-    assert page.tags.count("svg") == 3
+    assert page.tags.count("svg") == 4
     assert all(sentence in page.text for sentence in unpaid(stepped))

@@ -21,6 +21,7 @@ def run(
     """Compile, bench, gate and report in one go."""
     from edgecc import api
     from edgecc.benchmarks.gate import exit_code
+    from edgecc.benchmarks.report.paired import paired_table
     from edgecc.benchmarks.report.table import results_table, steps_table, verdict_table
     from edgecc.cli.console import TerminalProgress, show
 
@@ -36,6 +37,8 @@ def run(
         show(results_table(outcome.results, outcome.judgement))
         if steps := steps_table(outcome.results):
             show(steps)
+        if paired := paired_table(outcome.results):
+            show(paired)
         show(verdict_table(outcome.judgement))
         click.echo(f"report: {outcome.reports[0]}", err=True)
     return exit_code(outcome.judgement)
