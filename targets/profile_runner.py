@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from edgecc.targets import runner
@@ -84,12 +85,15 @@ def _time_nodes(model: Any, feed: Sequence[Any], request: Request) -> dict[str, 
         profiled = _ProfiledOnnx(request["artifact_path"], request["num_threads"], folder)
         profiled.resize([array.shape for array in feed])
         rows = list(_rounds([lambda: model.infer(feed), lambda: profiled.infer(feed)], request["time_s"]))
-        inferences = list(node_times(json.loads(profiled.end())))[-2 * len(rows) :]
+        inferences = list(node_times(json.loads(profiled.end())))
     finally:
         shutil.rmtree(folder)
+    if len(inferences) != 2 * (WARMUP_ROUNDS + len(rows)):
+        raise runner.Refusal("ONNX Runtime's profile was cut off: the model runs more nodes than it keeps")
     inference_s, profiled_s = (statistics.median(column) for column in zip(*rows, strict=True))
     operators = [
-        {"name": name, "kind": kind, "seconds": seconds} for (name, kind), seconds in _medians(inferences[1::2]).items()
+        {"name": name, "kind": kind, "seconds": seconds}
+        for (name, kind), seconds in _medians(inferences[2 * WARMUP_ROUNDS + 1 :: 2]).items()
     ]
     return {"inference_s": inference_s, "profiled_s": profiled_s, "operators": operators, "rounds": len(rows)}
 
@@ -99,18 +103,15 @@ class _ProfiledOnnx(runner.OnnxRuntime):
 
     def __init__(self, path: str, num_threads: int, folder: Path) -> None:
         onnxruntime = self.module()
-        plain = onnxruntime.InferenceSession
 
-        def profiled(path: str, options: Any, providers: Any) -> Any:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(folder / "profile")
-            return plain(path, options, providers=providers)
+        def options() -> Any:
+            own = onnxruntime.SessionOptions()
+            own.enable_profiling, own.profile_file_prefix = True, str(folder / "profile")
+            return own
 
-        onnxruntime.InferenceSession = profiled
-        try:
-            super().__init__(path, num_threads)
-        finally:
-            onnxruntime.InferenceSession = plain
+        names = {**vars(onnxruntime), "SessionOptions": options}
+        self.module = lambda: SimpleNamespace(**names)  # type: ignore[method-assign]
+        super().__init__(path, num_threads)
 
     def end(self) -> str:
         return Path(self._session.end_profiling()).read_text()

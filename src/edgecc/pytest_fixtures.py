@@ -222,10 +222,8 @@ def _chosen_target(project: str, target: str) -> tuple[str, TargetSpec]:
 @contextmanager
 def _errors_in_words() -> Iterator[None]:
     """An error of edgecc's is for people, and its traceback is not."""
-    failed = None
     try:
         yield
     except EdgeccError as error:
-        failed = f"{error.message} ({error.hint})" if error.hint else error.message
-    if failed is not None:  # out here, where nothing is being handled
-        pytest.fail(failed, pytrace=False)
+        message = f"{error.message} ({error.hint})" if error.hint else error.message
+        raise pytest.fail.Exception(message, pytrace=False) from None

@@ -22,6 +22,7 @@ class Unit(StrEnum):
     BYTES = "B"
     FRACTION = "fraction"
     PER_SECOND = "1/s"
+    COUNT = "count"
     NUMBER = "1"
     """A plain number, of a metric of the user's own."""
 
@@ -34,6 +35,7 @@ _SUFFIXES: dict[Unit, dict[str, float]] = {
     },
     Unit.FRACTION: {"%": 0.01},
     Unit.PER_SECOND: {"/s": 1.0},
+    Unit.COUNT: {"": 1, "k": 1e3, "M": 1e6, "G": 1e9},
     Unit.NUMBER: {"%": 0.01},
 }  # fmt: skip
 _POINTS = {"pp": 0.01}
@@ -43,6 +45,7 @@ EXAMPLES = {
     Unit.BYTES: '"350 kB" (B, kB, MB, GB, KiB, MiB, GiB)',
     Unit.FRACTION: '"97 %"',
     Unit.PER_SECOND: '"100 /s"',
+    Unit.COUNT: '"2.5 M" (k, M, G)',
     Unit.NUMBER: '0.95 or "95 %"',
 }
 POINTS_EXAMPLE = '"1 pp" (percentage points)'
@@ -109,6 +112,8 @@ def format_value(value: float, unit: Unit, extra_digits: int = 0) -> str:
             return f"{100 * value:.{2 + extra_digits}f} %"
         case Unit.PER_SECOND:
             return f"{value:,.{extra_digits}f} /s"
+        case Unit.COUNT:
+            return _scaled(value, (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)), extra_digits).rstrip()
         case Unit.NUMBER:
             return f"{value:,.{extra_digits}f}" if abs(value) >= 10_000 else f"{value:.{4 + extra_digits}g}"
 

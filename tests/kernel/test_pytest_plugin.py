@@ -1,4 +1,4 @@
-"""The pytest plugin: models measured in somebody's own tests, on pytest-benchmark; and nothing where that is missing."""
+"""The pytest plugin: models measured in tests of one's own, and silence where pytest-benchmark is missing."""
 
 from __future__ import annotations
 

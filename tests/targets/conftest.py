@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecc.targets.arrays import write_inputs
-from edgecc.targets.wire import LatencyTask, OutputsTask, RunRequest, Runtime
+from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunRequest, Runtime
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -30,7 +30,9 @@ class MakeOnnx(Protocol):
 
 
 class MakeRequest(Protocol):
-    def __call__(self, artifact: Path, task: LatencyTask | OutputsTask, **changes: Any) -> RunRequest: ...
+    def __call__(
+        self, artifact: Path, task: LatencyTask | OutputsTask | InstructionsTask, **changes: Any
+    ) -> RunRequest: ...
 
 
 @pytest.fixture
@@ -119,7 +121,7 @@ def cnn_answers(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def make_request(tmp_path: Path) -> MakeRequest:
     """A request for a file, with its true sha256; `inputs` is an array, or several by name, for `inputs_path`."""
 
-    def make(artifact: Path, task: LatencyTask | OutputsTask, **changes: Any) -> RunRequest:
+    def make(artifact: Path, task: LatencyTask | OutputsTask | InstructionsTask, **changes: Any) -> RunRequest:
         if (inputs := changes.pop("inputs", None)) is not None:
             write_inputs(tmp_path / "inputs.npy", inputs if isinstance(inputs, dict) else {"": inputs})
             changes["inputs_path"] = str(tmp_path / "inputs.npy")

@@ -232,6 +232,13 @@ def assert_gone(pid: int) -> None:
         time.sleep(0.01)
 
 
+def test_a_child_can_run_under_another_command(script: Script, any_request: RunRequest) -> None:
+    runner = script("import os, sys; sys.stderr.write(os.environ['COLOUR']); print('{\"schema_version\": 1}')")
+    assert run_in_child(any_request, runner=runner, under=["env", "COLOUR=red"], **LIMITS).log == "red"
+    with pytest.raises(TargetError, match="cannot start no-such-command"):
+        run_in_child(any_request, runner=runner, under=["no-such-command"], **LIMITS)
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [

@@ -443,6 +443,21 @@ def test_a_provider_that_onnx_runtime_left_out_is_a_failure(
     assert message == "expected ONNX Runtime to run on CPUExecutionProvider; it runs on AzureExecutionProvider"
 
 
+def test_onnx_runtime_is_told_to_send_no_telemetry(
+    answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    calls: list[str] = []
+    make_session = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: calls.append("disabled"))
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda *args, **keys: calls.append("session") or make_session(*args, **keys)
+    )
+    assert answer(make_request(linear.path, OutputsTask(), inputs=np.zeros((1, 3)))).failure is None
+    assert calls == ["disabled", "session"] * 2
+
+
 def test_an_allocation_that_failed_is_out_of_memory(
     answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
