@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgecc.artifact import Format
-from edgecc.compiler.backend.artifact_graph import Graph, Operator, read_graph
+from edgecc.compiler.backend.artifact_graph import Graph, Operator, Tensor, read_graph
 from edgecc.errors import ArtifactError
 
 
@@ -45,52 +45,55 @@ def bytes_of_operators(path: Path, format: Format) -> FileBytes:
         MissingExtraError: an ONNX file, and onnx is not installed.
     """
     graph = read_graph(path, format)
-    running = list(_running(graph))
-    sizes = dict.fromkeys(range(len(running)), 0)
-    unread = {constant.name: constant.size_bytes for constant in reversed(graph.stored)}
-    for index, operator in enumerate(running):
-        for name in _constants_behind(graph, operator):
-            sizes[index] += unread.pop(name, 0)
-    structure = path.stat().st_size - sum(sizes.values())
+    reader = _Reader(graph)
+    unread: dict[str, int] = {}
+    for constant in graph.stored:  # in TFLite, two may have one name
+        unread[constant.name] = unread.get(constant.name, 0) + constant.size_bytes
+    operators = tuple(reader.describe(operator, unread) for operator in reader.running)
+    structure = path.stat().st_size - sum(operator.size_bytes for operator in operators)
     if structure < 0:
         raise ArtifactError(
             f"{path}: expected a file that holds its constants; they lie in other files",
             hint="save the model as one file",
         )
-    return FileBytes(tuple(_described(graph, running, sizes)), structure)
+    return FileBytes(operators, structure)
 
 
-def _running(graph: Graph) -> Iterator[Operator]:
-    constant = graph.constant_keys()
-    yield from (each for each in graph.operators if not (each.inputs and {t.key for t in each.inputs} <= constant))
+class _Reader:
+    """The operators that inputs can change, and what they read."""
 
+    def __init__(self, graph: Graph) -> None:
+        self._constant, self._producers = graph.constant_keys(), graph.producers()
+        self.running = [operator for operator in graph.operators if not self._is_idle(operator)]
+        self._makers = {tensor.key: index for index, each in enumerate(self.running) for tensor in each.outputs}
 
-def _constants_behind(graph: Graph, operator: Operator) -> Iterator[str]:
-    """The names of the constants that an operator reads, or reads through operators that nothing else feeds."""
-    constant, producers = graph.constant_keys(), graph.producers()
-    waiting = list(operator.inputs)
-    while waiting:
-        tensor = waiting.pop(0)
-        if tensor.constant:
-            yield tensor.name
-        elif tensor.key in constant:
-            waiting += producers[tensor.key].inputs
+    def _is_idle(self, operator: Operator) -> bool:
+        return bool(operator.inputs) and all(tensor.key in self._constant for tensor in operator.inputs)
 
-
-def _described(graph: Graph, running: list[Operator], sizes: dict[int, int]) -> Iterator[OperatorBytes]:
-    makers = {tensor.key: index for index, operator in enumerate(running) for tensor in operator.outputs}
-    for index, operator in enumerate(running):
-        yield OperatorBytes(
-            name=_name(operator),
+    def describe(self, operator: Operator, unread: dict[str, int]) -> OperatorBytes:
+        """The operator with the constants that are still unread, which are read by it now."""
+        constants = list(self._constants_behind(operator))
+        return OperatorBytes(
+            name=_name(operator, constants),
             kind=operator.kind,
-            size_bytes=sizes[index],
+            size_bytes=sum(unread.pop(tensor.name, 0) for tensor in constants),
             outputs=tuple(tensor.name for tensor in operator.outputs),
-            sources=tuple(makers[tensor.key] for tensor in operator.inputs if tensor.key in makers),
+            sources=tuple(self._makers[tensor.key] for tensor in operator.inputs if tensor.key in self._makers),
         )
 
+    def _constants_behind(self, operator: Operator) -> Iterator[Tensor]:
+        """The constants that an operator reads, or reads through operators that nothing else feeds."""
+        waiting = list(operator.inputs)
+        while waiting:
+            tensor = waiting.pop(0)
+            if tensor.constant:
+                yield tensor
+            elif tensor.key in self._constant:
+                waiting += self._producers[tensor.key].inputs
 
-def _name(operator: Operator) -> str:
-    weights = [tensor.name for tensor in operator.inputs if tensor.constant and len(tensor.shape) > 1]
+
+def _name(operator: Operator, constants: Sequence[Tensor]) -> str:
+    weights = [tensor.name for tensor in constants if len(tensor.shape) > 1]
     names = (operator.name, *weights, *(tensor.name for tensor in operator.outputs), operator.kind)
     # The converter joins the names of all that it fused; the first is the last that ran.
     return next(name for name in names if name).partition(";")[0]

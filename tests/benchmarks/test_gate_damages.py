@@ -137,7 +137,7 @@ ARTIFACT, MANIFEST = "build/int8/demo.tflite", "build/int8/demo.tflite.manifest.
 FAILED, BROKEN, UNDECIDED = ExitCode.FAILED, ExitCode.BUDGET_BROKEN, ExitCode.UNDECIDED
 DAMAGES: dict[str, tuple[Damage, ExitCode, str]] = {
     # budgets
-    "a misspelt metric": (toml("latency.p50", "latency.p05"), FAILED, "Did you mean `latency.p50`?"),
+    "a misspelt metric": (toml("latency.p50", "latncy.p50"), FAILED, "Did you mean `latency.p50`?"),
     "a misspelt key": (toml("max_drop", "max_dorp"), FAILED, "budgets[2].max_dorp"),
     "a limit without a unit": (toml('"1 ms"', '"1"'), FAILED, "budgets[0].max"),
     "a limit of another kind": (toml('"1 ms"', '"1 kB"'), FAILED, "budgets[0].max"),
@@ -154,7 +154,7 @@ DAMAGES: dict[str, tuple[Damage, ExitCode, str]] = {
     "a format that is not emitted": (toml('max = "1 ms"', 'max = "1 ms"\nformat = "onnx"'), FAILED, "budgets[0]"),
     "an unknown reference": (toml('"1 pp"', '"1 pp"\nagainst = "float64"'), FAILED, "budgets[2].against"),
     "an unknown severity": (toml('"1 pp"', '"1 pp"\nseverity = "info"'), FAILED, "budgets[2].severity"),
-    "nothing ships": (toml('ship = ["int8"]', "ship = []"), FAILED, "no variant ships"),
+    "nothing ships": (toml('ship = ["int8"]', "ship = []"), FAILED, "ship: expected at least one"),
     "no project file": (removed("edgecc.toml"), FAILED, "edgecc.toml"),
     "a project file that is not TOML": (written("edgecc.toml", b"version = = 1"), FAILED, "edgecc.toml"),
     # results
