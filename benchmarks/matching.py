@@ -44,19 +44,21 @@ def match_operators(before: Sequence[Operator], after: Sequence[Operator]) -> li
 
     A name that one of the artifacts has twice tells nothing.
     """
-    old, new = ({operator.name: index for index, operator in enumerate(side)} for side in (before, after))
-    unique = [{name for name, count in Counter(each.name for each in side).items() if count == 1} for side in (before, after)]
-    pairs: list[Pair] = [(old[name], new[name]) for name in old if name in unique[0] & unique[1]]
-    taken = [{pair[side] for pair in pairs} for side in (0, 1)]
-    left: list[list[int]] = [
-        [index for index in range(len(side)) if index not in taken[number]] for number, side in enumerate((before, after))
-    ]
-    for index in left[0]:
-        twin = next((other for other in left[1] if after[other].kind == before[index].kind), None)
-        pairs.append((index, twin))
-        if twin is not None:
-            left[1].remove(twin)
-    return pairs + [(None, index) for index in left[1]]
+    old, new = _by_unique_name(before), _by_unique_name(after)
+    pairs: list[Pair] = [(old[name], new[name]) for name in old if name in new]
+    taken = {index for index, _ in pairs}, {index for _, index in pairs}
+    left = [index for index in range(len(after)) if index not in taken[1]]
+    for index, operator in enumerate(before):
+        if index not in taken[0]:
+            twin = next((other for other in left if after[other].kind == operator.kind), None)
+            pairs.append((index, twin))
+            left = [other for other in left if other != twin]
+    return pairs + [(None, index) for index in left]
+
+
+def _by_unique_name(operators: Sequence[Operator]) -> dict[str, int]:
+    counts = Counter(operator.name for operator in operators)
+    return {operator.name: index for index, operator in enumerate(operators) if counts[operator.name] == 1}
 
 
 def operator_of(node: NodeTime, operators: Sequence[Operator]) -> int | None:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from edgecc.errors import Fault, ProjectError
 from edgecc.files import is_file
 from edgecc.project import BenchSection, Name, PositiveInt, Section, TargetSpec
 from edgecc.project_file import _fault, _read_toml, _spell, _target_faults, nearest
 from edgecc.units import Duration
+
+
+_Some = TypeVar("_Some", bound=Sized)
+
+
+def _at_least_one(some: _Some) -> _Some:
+    if not some:
+        raise ValueError("at least one")
+    return some
 
 
 class SuiteArtifact(Section):
@@ -62,9 +71,9 @@ class Suite(Section):
 
     version: Literal[1]
     name: Name
-    artifacts: Annotated[tuple[SuiteArtifact, ...], Field(min_length=1)]
-    targets: Annotated[Mapping[Name, TargetSpec], Field(min_length=1)]
-    settings: Annotated[Mapping[Name, SuiteSettings], Field(min_length=1)] = {"default": SuiteSettings()}
+    artifacts: Annotated[tuple[SuiteArtifact, ...], AfterValidator(_at_least_one)]
+    targets: Annotated[Mapping[Name, TargetSpec], AfterValidator(_at_least_one)]
+    settings: Annotated[Mapping[Name, SuiteSettings], AfterValidator(_at_least_one)] = {"default": SuiteSettings()}
 
 
 @dataclass(frozen=True)

@@ -122,14 +122,15 @@ def explain(before: Measured, after: Measured, unmeasured: str | None) -> Why:
     old, new = _Times(before), _Times(after)
     changes = [_change(old, new, *pair) for pair in match_operators(old.operators, new.operators)]
     is_timed = bool(old.latencies_s and new.latencies_s)
+    method = BY_PREFIXES if before.artifact.format is Format.TFLITE else BY_PROFILER
     return Why(
         format=before.artifact.format,
         before=_file(before, old),
         after=_file(after, new),
-        operators=tuple(sorted(changes, key=_weight(changes), reverse=True)),
+        operators=_largest_first(changes),
         latency_change=_difference(old.latencies_s, new.latencies_s) if is_timed else None,
         processes=len(before.profiles),
-        method=None if not is_timed else BY_PREFIXES if before.artifact.format is Format.TFLITE else BY_PROFILER,
+        method=method if is_timed else None,
         unmeasured=unmeasured,
     )
 
@@ -209,15 +210,15 @@ def _file(measured: Measured, times: _Times) -> FileWhy:
     )
 
 
-class _weight:  # noqa: N801 - a key function with a memory
-    """How large a change is: its share of all changed bytes, or of all changes of time that noise cannot explain."""
+def _largest_first(changes: Sequence[OperatorChange]) -> tuple[OperatorChange, ...]:
+    """By the share of all changed bytes, or of all changes of time that noise cannot explain, whichever is larger."""
+    all_bytes = sum(abs(change.size_change_bytes) for change in changes) or 1
+    all_s = sum(map(_told_s, changes)) or 1.0
 
-    def __init__(self, changes: Sequence[OperatorChange]) -> None:
-        self._bytes = sum(abs(change.size_change_bytes) for change in changes) or 1
-        self._seconds = sum(map(_told_s, changes)) or 1.0
+    def share(change: OperatorChange) -> float:
+        return max(abs(change.size_change_bytes) / all_bytes, _told_s(change) / all_s)
 
-    def __call__(self, change: OperatorChange) -> float:
-        return max(abs(change.size_change_bytes) / self._bytes, _told_s(change) / self._seconds)
+    return tuple(sorted(changes, key=share, reverse=True))
 
 
 def _told_s(change: OperatorChange) -> float:

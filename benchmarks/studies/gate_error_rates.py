@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecc.artifact import describe_file
-from edgecc.benchmarks.doctor import Recorder, rate, record_in_turn
+from edgecc.benchmarks.doctor import MIN_PROCESSES, Recorder, rate, record_in_turn
 from edgecc.benchmarks.paired import run_in_turn
 from edgecc.benchmarks.plan import PlannedPair, Subject
 from edgecc.benchmarks.regression import confidence_for, judge
@@ -157,6 +157,8 @@ def main(minutes: float, folder: Path, live_pairs: int) -> None:
 
 def _tell(name: str, busy: bool, arms: dict[str, list[Recorded]]) -> None:
     baseline = arms["baseline"]
+    if len(baseline) < MIN_PROCESSES:
+        raise SystemExit(f"{name}: {len(baseline)} processes of each were recorded; give it more MINUTES")
     median_us = 1e6 * np.median([np.median(each.process.latencies_s) for each in baseline])
     where = "beside a busy process" if busy else "quiet"
     print(f"\n{name}, {where}: p50 {median_us:.1f} µs, {len(baseline)} processes of each recorded")

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from edgecc.benchmarks.why import Measured, Why
     from edgecc.targets.profile import ProcessProfile
 
-MAX_CUTS = 500
-"""A TFLite file with more operators is not timed: it would take hours, and much of the disk."""
+MAX_CUTS = 200
+"""A TFLite file with more operators is not timed: its cuts would fill memory and take hours."""
 
 
 def explain_files(
