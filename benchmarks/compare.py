@@ -199,6 +199,8 @@ class _Pair:
         """Why the values mean different things."""
         if metric.wall_clock:
             return self._differs
+        if metric.name == "instructions":
+            return statistics.counted_otherwise(self._old, self._new)
         if not metric.on_target or metric.name in RATIO_METRICS:
             return None
         if self._before.evaluation_sha256 != self._after.evaluation_sha256:

@@ -15,7 +15,7 @@ from edgecc.benchmarks.baseline import Baseline
 from edgecc.benchmarks.built import Built
 from edgecc.benchmarks.ratio import CONFIDENCE, ratio_of
 from edgecc.benchmarks.regression import IN_TURN, worsening
-from edgecc.benchmarks.statistics import memory, timings
+from edgecc.benchmarks.statistics import counted_otherwise, memory, timings
 from edgecc.metrics import METRICS, USER_PREFIX, Metric
 from edgecc.project import Budget, Project
 from edgecc.results import Estimate, Provenance, Ratio, Results, Row
@@ -164,6 +164,8 @@ class Evidence:
             and (case.target in (None, each.target))
             and each.failure is None
         ]
+        if metric.name == "instructions" and rows and (differs := counted_otherwise(rows[0], row)):
+            raise Unmeasured(differs)
         before = rows[0].estimates.get(metric.name) if rows else None
         if before is None or not math.isfinite(before.value):
             raise Unmeasured(f"the baseline holds no {metric.name} of it")
@@ -262,6 +264,8 @@ def _check_raw_values(row: Row, metric: str, estimate: Estimate) -> None:
         follows = True  # raw outputs are not kept
     elif metric in _FROM_PREDICTIONS:
         follows = estimate.value <= 1 and estimate.samples == len(row.predictions)
+    elif metric == "instructions":
+        follows = bool(row.instructions) and estimate.value == min(row.instructions)
     elif metric == "size":
         follows = estimate.value == row.artifact.size_bytes
     elif row.processes:

@@ -31,10 +31,13 @@ from edgecc.samples import by_name, sample_count, take
 from edgecc.scoring import UserMetric
 from edgecc.targets.arrays import read_outputs, write_inputs
 from edgecc.targets.target import Target
-from edgecc.targets.wire import RUNTIME_OF, LatencyTask, OutputsTask, RunRequest
+from edgecc.targets.wire import RUNTIME_OF, InstructionsTask, LatencyTask, OutputsTask, RunRequest
 
 TIMED_SAMPLES = 32
 """How many samples the timed inferences get: the runner goes round no more, and a slow link need not carry them all."""
+
+COUNTING_FACTOR = 10
+"""How much longer a process may take in which instructions are counted: its processor is emulated."""
 
 
 def measure(plan: BenchPlan, targets: Sequence[Target], progress: Progress | None = None) -> Results:
@@ -114,13 +117,15 @@ class _Bench:
         environment = None
         try:
             environment = target.probe()
-            steps = len(attempts) * (self.plan.bench.processes + (self.evaluation is not None))
+            kinds = (self.evaluation is not None) + target.counts_instructions
+            steps = len(attempts) * (self.plan.bench.processes + kinds)
             with self.progress.task(f"measuring on {target.name}", steps) as task:
                 self._time(target, attempts, task)
+                self._count(target, attempts, task)
                 self._score(target, attempts, task)
             for pair in self.plan.pairs:
                 if pair.target == target.name:
-                    paired.append(self._measure_in_turn(target, pair, environment))
+                    paired.append(self._measure_in_turn(target, pair, environment))  # noqa: PERF401 - kept one by one
         except TargetError as error:
             self._lose(target, attempts, error)
         return RowMaker(self.plan, target, environment, self.evaluation).rows(attempts), paired
@@ -163,6 +168,24 @@ class _Bench:
         elif reply.failure is None:
             attempt.failure = Failure(kind=FailureKind.CRASHED, message="the runner answered without timings")
 
+    def _count(self, target: Target, attempts: Sequence[Attempt], task: Task) -> None:
+        for attempt in attempts if target.counts_instructions else ():
+            if attempt.failure is None:
+                task.describe(f"counting {attempt.variant} ({attempt.format})")
+                self._count_once(target, attempt)
+            task.advance()
+
+    def _count_once(self, target: Target, attempt: Attempt) -> None:
+        """What cannot be counted can still be timed and scored."""
+        inputs = None if self.evaluation is None else self.timed_samples_path
+        request = self._request(target, attempt, InstructionsTask(seed=self.plan.seed), inputs)
+        reply = target.run(request, timeout_s=COUNTING_FACTOR * self.plan.bench.time_limit)
+        if reply.failure is not None:
+            attempt.instructions = f"{reply.failure.kind.replace('_', ' ')}: {reply.failure.message}"
+        else:
+            attempt.instructions = reply.instructions or "the target answered without a count"
+        attempt.instructions_counter = reply.instructions_counter
+
     def _score(self, target: Target, attempts: Sequence[Attempt], task: Task) -> None:
         for attempt in attempts:
             if self.evaluation is not None:
@@ -193,7 +216,7 @@ class _Bench:
         self,
         target: Target,
         attempt: Attempt,
-        task: LatencyTask | OutputsTask,
+        task: LatencyTask | OutputsTask | InstructionsTask,
         inputs: Path | None,
         outputs: Path | None = None,
     ) -> RunRequest:

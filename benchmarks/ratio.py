@@ -6,23 +6,27 @@ Reasonable Time", ISMM). So each process counts once, by its own percentile, mea
 
 One process in ten is slow throughout, by 5 to 40 %, and an average drowns in that. So the ratio is the shift of Hodges
 and Lehmann (1963, "Estimates of Location Based on Rank Tests") on logarithms: the median over all pairs of one process
-of each artifact. Its interval is that of the Mann-Whitney test, with the exact distribution (Hollander, Wolfe and Chicken
-2014, "Nonparametric Statistical Methods", 4.2 and 4.3): it needs no distribution of the values, only that the processes
-of both artifacts ran under the same conditions, which is why they run in turn.
+of each artifact. Its interval is that of the Mann-Whitney test, with the exact distribution (Hollander, Wolfe and
+Chicken 2014, "Nonparametric Statistical Methods", 4.2 and 4.3): it needs no distribution of the values, only that the
+processes of both artifacts ran under the same conditions, which is why they run in turn.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from edgecc.benchmarks.statistics import percentile
 from edgecc.metrics import METRICS
 from edgecc.results import ProcessSample, Ratio
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 CONFIDENCE = 0.95
 
@@ -31,16 +35,8 @@ def _percentile(q: float) -> Callable[[ProcessSample], float | None]:
     return lambda process: percentile(process.latencies_s, q) if process.latencies_s else None
 
 
-def percentile(values: Sequence[float], q: float) -> float:
-    """The q-th percentile by numpy's default definition, and many times quicker than numpy for a few hundred values."""
-    ordered = sorted(values)
-    below, part = divmod(q / 100 * (len(ordered) - 1), 1)
-    low, high = ordered[int(below)], ordered[min(int(below) + 1, len(ordered) - 1)]
-    return low + part * (high - low)
-
-
 def _mean(process: ProcessSample) -> float | None:
-    return float(np.mean(process.latencies_s)) if process.latencies_s else None
+    return statistics.fmean(process.latencies_s) if process.latencies_s else None
 
 
 _VALUES: Mapping[str, Callable[[ProcessSample], float | None]] = {
@@ -76,9 +72,9 @@ def ratio_of(
         return f"a process does not tell its {metric}"
     if not all(0 < value < math.inf for side in known for value in side):
         return f"a process has a {metric} that is not a positive number"
-    logs = [np.log(np.asarray(side, np.float64)) for side in known]
-    shifts = np.sort((logs[1][:, None] - logs[0][None, :]).ravel())
-    value, low, high = float(np.median(shifts)), shifts[left_out - 1], shifts[-left_out]
+    logs = [[math.log(value) for value in side] for side in known]
+    shifts = sorted(new - old for new in logs[1] for old in logs[0])
+    value, low, high = statistics.median(shifts), shifts[left_out - 1], shifts[-left_out]
     return Ratio(
         value=math.exp(value),
         low=math.exp(low),
@@ -100,6 +96,8 @@ def processes_needed(confidence: float) -> int:
 
 def _left_out(before: int, after: int, confidence: float) -> int:
     """Which of the sorted shifts, counted from either end, ends the interval; 0 where none is far enough out."""
+    import numpy as np  # not for the gate, unless it judges what was measured in turn
+
     tail = np.cumsum(_null_distribution(before, after))
     return int(np.searchsorted(tail, (1 - confidence) / 2 * (1 + 1e-9), side="right"))
 
@@ -110,6 +108,8 @@ def _null_distribution(before: int, after: int) -> npt.NDArray[np.float64]:
 
     Their recurrence (1947, "On a Test of Whether one of Two Random Variables is Stochastically Larger than the Other").
     """
+    import numpy as np
+
     column = [np.ones(1) for _ in range(before + 1)]
     for m in range(1, after + 1):
         column[0] = np.ones(1)

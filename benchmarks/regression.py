@@ -1,9 +1,9 @@
 """Whether an artifact is worse than its baseline by more than a budget allows: yes, no, or not known yet.
 
 The budget is broken where the interval of the ratio lies wholly beyond the limit, and kept where it lies wholly within.
-In between nothing is known, and more processes are measured, up to a time limit. Every look at the numbers is a chance to
-be wrong, and so is every budget: each interval is made so confident that all of them together, over all looks of one
-bench, are wrong in 5 % of benches at most (Bonferroni's inequality).
+In between nothing is known, and more processes are measured, up to a time limit. Every look at the numbers is a chance
+to be wrong, and so is every budget: each interval is made so confident that all of them together, over all looks of
+one bench, are wrong in 5 % of benches at most (Bonferroni's inequality).
 """
 
 from __future__ import annotations

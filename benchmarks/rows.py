@@ -38,6 +38,11 @@ class Attempt:
     done: bool = False
     scores: Mapping[str, float | str] = field(default_factory=dict)
     """By the project's own metric, without `user.`."""
+    instructions: tuple[int, ...] | str = (
+        'the target was not asked to count: instructions = "callgrind", of the kind x86_cpu'
+    )
+    """Of single inferences, or why there are none."""
+    instructions_counter: str = ""
     logs: list[str] = field(default_factory=list)
     """What the runner of each process wrote to stderr."""
 
@@ -86,6 +91,8 @@ class RowMaker:
             runtime=RUNTIME_OF[attempt.format],
             num_threads=self.target.num_threads,
             processes=tuple(attempt.processes),
+            instructions=() if isinstance(attempt.instructions, str) else attempt.instructions,
+            instructions_counter=attempt.instructions_counter,
             predictions=attempt.predictions,
             estimates=estimates,
             unmeasured=unmeasured,
@@ -103,6 +110,7 @@ class RowMaker:
             "accuracy": statistics.score(accuracy, samples, provenance),
             "agreement.top1": statistics.score(agreement, samples, provenance),
             **self._own_scores(attempt, provenance),
+            "instructions": statistics.instructions(attempt.instructions),
         }
         return with_intervals(answers, attempt.processes)
 

@@ -13,9 +13,8 @@ from pydantic import AfterValidator, BaseModel, ValidationError
 from edgecc.errors import Fault, ProjectError
 from edgecc.files import is_file
 from edgecc.project import BenchSection, Name, PositiveInt, Section, TargetSpec
-from edgecc.project_file import _fault, _read_toml, _spell, _target_faults, nearest
+from edgecc.project_file import fault_of, nearest, read_toml, spell, target_faults
 from edgecc.units import Duration
-
 
 _Some = TypeVar("_Some", bound=Sized)
 
@@ -101,7 +100,7 @@ def is_suite(path: Path) -> bool:
     """
     if path.suffix != ".toml" or not is_file(path):
         return False
-    document = _read_toml(path)
+    document = read_toml(path)
     suite, project = "artifacts" in document, bool({"model", "data", "variants"} & document.keys())
     if suite == project:
         given = "both" if suite else "neither"
@@ -121,7 +120,7 @@ def load_suite(path: Path, target_options: Mapping[str, type[BaseModel]]) -> Sui
     Raises:
         ProjectError: the file is missing, is not TOML, or has faults; holds all of them.
     """
-    document = _read_toml(path)
+    document = read_toml(path)
     faults: list[Fault] = []
     suite: Suite | None = None
     try:
@@ -129,7 +128,7 @@ def load_suite(path: Path, target_options: Mapping[str, type[BaseModel]]) -> Sui
     except ValidationError as error:
         faults += [_suite_fault(problem, document) for problem in error.errors()]
     # The targets' own keys are checked even where other keys are at fault.
-    faults += _target_faults(document, target_options)
+    faults += target_faults(document, target_options)
     if suite is not None:
         faults += _name_faults(suite)
     if suite is not None and not faults:
@@ -142,11 +141,11 @@ def load_suite(path: Path, target_options: Mapping[str, type[BaseModel]]) -> Sui
 def _suite_fault(problem: Any, document: Mapping[str, Any]) -> Fault:
     location = problem["loc"]
     if problem["type"] != "extra_forbidden":
-        return _fault(problem, document)
+        return fault_of(problem, document)
     sections: dict[str, type[Section]] = {"artifacts": SuiteArtifact, "settings": SuiteSettings}
     known = list((Suite if len(location) == 1 else sections[location[0]]).model_fields)
     listed = ", ".join(f"`{name}`" for name in known)
-    return Fault(_spell(location), f"one of {listed}", "an unknown key", nearest(str(location[-1]), known))
+    return Fault(spell(location), f"one of {listed}", "an unknown key", nearest(str(location[-1]), known))
 
 
 def _name_faults(suite: Suite) -> Iterator[Fault]:
@@ -160,7 +159,7 @@ def _name_faults(suite: Suite) -> Iterator[Fault]:
             try:
                 SuiteArtifact(path=artifact.path, name=artifact.label)
             except ValidationError as error:
-                expected = _fault(error.errors()[0], {}).expected
+                expected = fault_of(error.errors()[0], {}).expected
                 yield Fault(key, f"{expected}; the file's own is none", repr(artifact.label))
 
 

@@ -21,6 +21,7 @@ _UNITS: dict[Unit, tuple[str, float]] = {
     Unit.BYTES: ("B", 1),
     Unit.FRACTION: ("%", 100),
     Unit.PER_SECOND: ("1/s", 1),
+    Unit.COUNT: ("count", 1),
     Unit.NUMBER: ("1", 1),
 }
 """What the action is told, and how many of it one base unit is."""

@@ -27,6 +27,7 @@ _SCALES = {
     Unit.BYTES: (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)),
     Unit.FRACTION: (("%", 0.01),),
     Unit.PER_SECOND: (("/s", 1.0),),
+    Unit.COUNT: (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)),
     Unit.NUMBER: (("", 1.0),),
 }
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgecc.api import (
         bench,
         bench_file,
+        bench_suite,
         clean,
         compare,
         compile,
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 __all__ = [
     "bench",
     "bench_file",
+    "bench_suite",
     "clean",
     "compare",
     "compile",

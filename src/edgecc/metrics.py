@@ -49,6 +49,7 @@ _ALL = (
     Metric("size.compressed", Unit.BYTES, "lower", "bytes after gzip -9: what an update sends", on_target=False),
     Metric("memory.peak", Unit.BYTES, "lower", "peak resident memory that loading and running added"),
     Metric("memory.arena", Unit.BYTES, "lower", "the runtime's tensor arena, where it tells"),
+    Metric("instructions", Unit.COUNT, "lower", "machine instructions of one inference, under valgrind; never a time"),
     Metric("accuracy", Unit.FRACTION, "higher", "top-1 accuracy on the whole evaluation set, on the target"),
     Metric("agreement.top1", Unit.FRACTION, "higher", "same top-1 class as the reference variant, on the target"),
 )

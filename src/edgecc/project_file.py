@@ -29,16 +29,16 @@ def load_project(path: Path, target_options: Mapping[str, type[BaseModel]]) -> P
         ProjectError: the file is missing, is not TOML, or has faults; holds all of them.
     """
     file = path if is_file(path) or path.suffix == ".toml" else path / FILE_NAME
-    document = _read_toml(file)
+    document = read_toml(file)
     faults: list[Fault] = []
     project: Project | None = None
     try:
         project = Project.model_validate(document)
     except ValidationError as error:
-        faults += [_fault(problem, document) for problem in error.errors()]
+        faults += [fault_of(problem, document) for problem in error.errors()]
     # The metrics' spelling and the targets' own keys are checked even where other keys are at fault.
     faults += _metric_faults(document)
-    faults += _target_faults(document, target_options)
+    faults += target_faults(document, target_options)
     if project is not None and not faults:
         faults += _reference_faults(project)
     if project is None or faults:
@@ -46,7 +46,7 @@ def load_project(path: Path, target_options: Mapping[str, type[BaseModel]]) -> P
     return ProjectFolder(root=file.parent.resolve(), file=file.resolve(), project=project)
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
+def read_toml(file: Path) -> dict[str, Any]:
     if not is_file(file):
         fault = Fault(file.name[:80], "a project file", "no such file")
         raise ProjectError(str(file), [fault], hint="`edgecc init` writes a project to start from")
@@ -58,11 +58,11 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ProjectError(str(file), [Fault(file.name, "valid TOML", str(error))]) from error
 
 
-def _fault(problem: Any, document: Mapping[str, Any]) -> Fault:
+def fault_of(problem: Any, document: Mapping[str, Any]) -> Fault:
     """Turn one of pydantic's problems into ours: where, expected, given, nearest right spelling."""
     # pydantic inserts the tag of a discriminated union into the path; the file has no such key.
     location = [part for part in problem["loc"] if not _is_union_tag(part, problem["loc"], document)]
-    key = _spell(location)
+    key = spell(location)
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "extra_forbidden":
         known = _known_keys(problem["loc"][:-1])
@@ -178,7 +178,7 @@ def _direction_faults(key: str, budget: Mapping[str, Any], metric: Metric) -> li
     return [Fault(f"{key}.{wrong}", expected, _shown(budget[wrong]))]
 
 
-def _target_faults(document: Mapping[str, Any], target_options: Mapping[str, type[BaseModel]]) -> list[Fault]:
+def target_faults(document: Mapping[str, Any], target_options: Mapping[str, type[BaseModel]]) -> list[Fault]:
     targets = document.get("targets", {})
     faults: list[Fault] = []
     for name, table in targets.items() if isinstance(targets, dict) else []:
@@ -198,7 +198,7 @@ def _target_faults(document: Mapping[str, Any], target_options: Mapping[str, typ
 
 
 def _option_fault(problem: Any, target: str, options: type[BaseModel]) -> Fault:
-    key = _spell(["targets", target, *problem["loc"]])
+    key = spell(["targets", target, *problem["loc"]])
     if problem["type"] == "extra_forbidden":
         known = ["kind", *options.model_fields]
         return Fault(key, f"one of {_listed(known)}", "an unknown key", nearest(str(problem["loc"][-1]), known))
@@ -273,7 +273,7 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)), None)
 
 
-def _spell(location: Iterable[Any]) -> str:
+def spell(location: Iterable[Any]) -> str:
     text = ""
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)

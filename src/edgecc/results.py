@@ -103,6 +103,10 @@ class Row(Record):
     runtime: str
     num_threads: Annotated[int, Field(gt=0, strict=True)]
     processes: tuple[ProcessSample, ...] = ()
+    instructions: tuple[Annotated[int, Field(gt=0, strict=True)], ...] = ()
+    """Of single inferences, where they were counted."""
+    instructions_counter: str = ""
+    """What counted them, and on which processor."""
     predictions: tuple[int, ...] = ()
     """Top-1 class of every sample of the evaluation set, in its order."""
     estimates: Mapping[str, Estimate] = {}

@@ -48,6 +48,7 @@ class FakeTarget:
     def __init__(self, name: str, script: Callable[[RunRequest], RunReply], *, lost: str | None = None) -> None:
         self.name = name
         self.num_threads = 1
+        self.counts_instructions = False
         self.requests: list[RunRequest] = []
         self._script = script
         self._lost = lost

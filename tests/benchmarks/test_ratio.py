@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecc.benchmarks.ratio import RATIO_METRICS, _null_distribution, latency_ratio, percentile, ratio_of
+from edgecc.benchmarks.ratio import RATIO_METRICS, _null_distribution, latency_ratio, ratio_of
+from edgecc.benchmarks.statistics import percentile
 from edgecc.results import ProcessSample, Ratio
 
 

@@ -27,7 +27,7 @@ from edgecc.results import Environment, Failure, ProcessSample
 from edgecc.targets.wire import RunReply
 
 class FakeTarget:
-    kind, name, num_threads, emulated = "fake", "board", 1, False
+    kind, name, num_threads, emulated, counts_instructions = "fake", "board", 1, False, False
     requests = []
 
     def probe(self):
@@ -54,8 +54,9 @@ def edgecc_target():
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """Run the tests that were written, in this process."""
-    return pytester.runpytest_inprocess("-W", "error", "--strict-markers", "-p", "no:cacheprovider", *arguments)
+    """Run the tests that were written, in this process, without the plugins that take seconds to load."""
+    without = [flag for name in ("cacheprovider", "hypothesispytest", "xdist") for flag in ("-p", f"no:{name}")]
+    return pytester.runpytest_inprocess("-W", "error", "--strict-markers", *without, *arguments)
 
 
 def benchmarks(pytester: pytest.Pytester) -> dict[str, Any]:

@@ -22,6 +22,10 @@ from edgecc.units import Unit, format_bytes, format_points, format_value, parse,
         ("1 KiB", Unit.BYTES, 1024),
         ("97 %", Unit.FRACTION, 0.97),
         ("100 /s", Unit.PER_SECOND, 100),
+        ("2.5 M", Unit.COUNT, 2_500_000),
+        ("350k", Unit.COUNT, 350_000),
+        ("1 G", Unit.COUNT, 1e9),
+        ("12_000", Unit.COUNT, 12_000),
         (".5 s", Unit.SECONDS, 0.5),
     ],
 )
@@ -42,6 +46,8 @@ def test_reads_quantities(text: str, unit: Unit, value: float) -> None:
         ("1e999 s", Unit.SECONDS),
         ("", Unit.BYTES),
         ("1.2.3 s", Unit.SECONDS),
+        ("2 MB", Unit.COUNT),
+        ("2 m", Unit.COUNT),
     ],
 )
 def test_refuses_what_is_not_a_quantity_of_that_unit(text: object, unit: Unit) -> None:
@@ -65,6 +71,10 @@ def test_points_are_not_percent() -> None:
         (350_400, Unit.BYTES, "350 kB"),
         (12, Unit.BYTES, "12.0 B"),
         (0.98765, Unit.FRACTION, "98.77 %"),
+        (1_133_918, Unit.COUNT, "1.13 M"),
+        (28_516, Unit.COUNT, "28.5 k"),
+        (16.5e9, Unit.COUNT, "16.5 G"),
+        (12, Unit.COUNT, "12.0"),
         (math.nan, Unit.SECONDS, "nan"),
     ],
 )

@@ -17,7 +17,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("project", type=click.Path(path_type=Path), default=Path("."), metavar="[PROJECT | FILE]")
+@click.argument("project", type=click.Path(path_type=Path), default=Path(), metavar="[PROJECT | FILE]")
 @click.option("--time", "time_text", default="2 min", show_default=True, help="How long to record on each target.")
 @narrowed_by_target
 @json_flag
