@@ -7,6 +7,7 @@ distribution (the sign test's interval: Hollander, Wolfe and Chicken 2014, "Nonp
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,16 @@ from typing import Literal
 
 from edgecc.artifact import Artifact, Format, Record
 from edgecc.benchmarks.matching import Operator, match_operators, operator_of
+from edgecc.errors import ExitCode
 from edgecc.targets.profile import ProcessProfile
+from edgecc.units import Unit, format_value
 
 PROCESSES = 6
 BY_PREFIXES = "by differences of prefixes: the model was cut after each operator, and the cuts were timed in turn"
 BY_PROFILER = "by ONNX Runtime's profiler, which writes whole microseconds and cuts the rest off"
+
+_TOLERANCE = 1.1
+"""By how much the operators together may exceed the inference before they are disbelieved: both are noisy."""
 
 
 class Span(Record):
@@ -79,7 +85,6 @@ class FileWhy(Record):
 class Why(Record):
     """Two artifacts of one format, operator by operator."""
 
-    schema_version: Literal[1] = 1
     format: Format
     before: FileWhy
     after: FileWhy
@@ -91,6 +96,21 @@ class Why(Record):
     """How the operators were timed."""
     unmeasured: str | None
     """Why there are no times."""
+
+
+class WhyReport(Record):
+    """Pairs of artifacts, and those that could not be compared."""
+
+    schema_version: Literal[1] = 1
+    pairs: tuple[Why, ...]
+    left_out: tuple[str, ...] = ()
+    """Which, and why, in sentences without a stop."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """3 where something was left out or not timed."""
+        is_whole = self.pairs and not self.left_out and not any(why.unmeasured for why in self.pairs)
+        return ExitCode.PASSED if is_whole else ExitCode.UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -120,17 +140,19 @@ class _Added:
 def explain(before: Measured, after: Measured, unmeasured: str | None) -> Why:
     """Compare two artifacts of one format; `unmeasured` says why they have no profiles, where they have none."""
     old, new = _Times(before), _Times(after)
+    unmeasured = unmeasured or old.disbelief() or new.disbelief()
+    if unmeasured:
+        old, new = _Times(before, are_told=False), _Times(after, are_told=False)
     changes = [_change(old, new, *pair) for pair in match_operators(old.operators, new.operators)]
-    is_timed = bool(old.latencies_s and new.latencies_s)
     method = BY_PREFIXES if before.artifact.format is Format.TFLITE else BY_PROFILER
     return Why(
         format=before.artifact.format,
         before=_file(before, old),
         after=_file(after, new),
         operators=_largest_first(changes),
-        latency_change=_difference(old.latencies_s, new.latencies_s) if is_timed else None,
+        latency_change=_difference(old.latencies_s, new.latencies_s) if old.latencies_s and new.latencies_s else None,
         processes=len(before.profiles),
-        method=method if is_timed else None,
+        method=None if unmeasured else method,
         unmeasured=unmeasured,
     )
 
@@ -138,26 +160,42 @@ def explain(before: Measured, after: Measured, unmeasured: str | None) -> Why:
 class _Times:
     """An artifact's operators, and those that the runtime added, with the seconds each took in every process."""
 
-    def __init__(self, measured: Measured) -> None:
-        self.layers = measured.layers
+    def __init__(self, measured: Measured, *, are_told: bool = True) -> None:
+        self.path, self.layers = measured.artifact.path, measured.layers
         self.latencies_s = [profile.inference_s for profile in measured.profiles]
         known: dict[Hashable, Operator] = dict(enumerate(measured.operators))
-        by_process = [_seconds(profile, measured.operators) for profile in measured.profiles]
+        by_process = [_seconds(profile, measured.operators) for profile in measured.profiles] if are_told else []
         added = dict.fromkeys(key for times in by_process for key in times if isinstance(key, _Added))
-        keys = [*known, *added]
         self.operators = [*known.values(), *added]
-        self.seconds = [[times.get(key, 0.0) for times in by_process] for key in keys]
+        self.seconds = [[times.get(key, 0.0) for times in by_process] for key in (*known, *added)]
+        self._processes = len(by_process)
+        self._is_profiled = any(profile.profiled_s is not None for profile in measured.profiles)
 
     def of(self, index: int | None) -> list[float]:
-        """The seconds of one operator in each process; 0 where it is not there."""
-        return [0.0] * len(self.latencies_s) if index is None else self.seconds[index]
+        """The seconds of one operator in each process; 0 where it is not there, none where nothing is told."""
+        return [0.0] * self._processes if index is None else self.seconds[index]
+
+    def all_s(self) -> float | None:
+        """The seconds of all operators together; None where nothing is told."""
+        return sum(map(statistics.median, self.seconds)) if self._processes else None
+
+    def disbelief(self) -> str | None:
+        """Why a profiler's times cannot be true: they come to more than the inference takes when nobody looks."""
+        together_s, whole_s = self.all_s(), statistics.median(self.latencies_s or [0.0])
+        if not self._is_profiled or together_s is None or together_s <= _TOLERANCE * whole_s:
+            return None
+        took, takes = (format_value(seconds, Unit.SECONDS) for seconds in (together_s, whole_s))
+        return (
+            f"{self.path}: one inference takes {takes}, but under the profiler its operators took {took} together: "
+            "what was timed is the profiler"
+        )
 
 
 def _seconds(profile: ProcessProfile, operators: Sequence[Operator]) -> dict[Hashable, float]:
     """By the operator's position, or by what the runtime added."""
     if profile.prefixes_s:
         ends_s = (0.0, *profile.prefixes_s)
-        return {index: end - start for index, (start, end) in enumerate(zip(ends_s, ends_s[1:], strict=False))}
+        return {index: end - start for index, (start, end) in enumerate(itertools.pairwise(ends_s))}
     times: dict[Hashable, float] = {}
     for node in profile.operators:
         index = operator_of(node, operators)
@@ -171,7 +209,7 @@ def _change(old: _Times, new: _Times, before: int | None, after: int | None) -> 
     other = None if after is None else new.operators[after]
     seconds = (old.of(before), new.of(after))
     layers = (old.layers.get(-1 if before is None else before), new.layers.get(-1 if after is None else after))
-    is_timed = all(seconds)
+    is_timed = bool(seconds[0])
     return OperatorChange(
         name=(other or one).name,  # type: ignore[union-attr]  # one of them is there
         layer=layers[1] or layers[0],
@@ -198,7 +236,7 @@ def _difference(before: Sequence[float], after: Sequence[float]) -> Span:
 
 def _file(measured: Measured, times: _Times) -> FileWhy:
     profiled = [profile.profiled_s for profile in measured.profiles if profile.profiled_s is not None]
-    whole = _span(profiled or times.latencies_s) if times.latencies_s else None
+    together_s = times.all_s()
     return FileWhy(
         path=measured.artifact.path,
         sha256=measured.artifact.sha256,
@@ -206,7 +244,7 @@ def _file(measured: Measured, times: _Times) -> FileWhy:
         structure_bytes=measured.structure_bytes,
         latency=_span(times.latencies_s) if times.latencies_s else None,
         profiled=_span(profiled) if profiled else None,
-        outside_s=None if whole is None else whole.value - sum(map(statistics.median, times.seconds)),
+        outside_s=None if together_s is None else _span(profiled or times.latencies_s).value - together_s,
     )
 
 

@@ -21,8 +21,6 @@ from edgecc.targets.wire import RUNTIME_OF, LatencyTask, RunRequest
 RUNNER = Path(__file__).with_name("profile_runner.py")
 TIMEOUT_S = 300.0
 MEMORY_LIMIT_BYTES = 4e9
-TIME_S = 3.0
-"""How long one process times, unless so few rounds take longer."""
 
 
 class ProfileRequest(RunRequest):
@@ -30,7 +28,8 @@ class ProfileRequest(RunRequest):
 
     prefixes: tuple[str, ...] = ()
     """Of a TFLite file: paths of the cuts after each operator, in the order in which they run."""
-    time_s: Seconds = TIME_S
+    time_s: Seconds
+    """How long to time; the fewest rounds that the runner takes may take longer."""
 
 
 class NodeTime(Record):
@@ -61,7 +60,7 @@ def profile_once(
     *,
     num_threads: int = 1,
     shapes: Sequence[tuple[int, ...]] = (),
-    time_s: float = TIME_S,
+    time_s: float,
     timeout_s: float = TIMEOUT_S,
     memory_limit_bytes: float = MEMORY_LIMIT_BYTES,
 ) -> ProcessProfile | Failure:
@@ -83,8 +82,7 @@ def profile_once(
             prefixes=tuple(map(str, prefixes)),
             time_s=time_s,
         )
-        limits = {"timeout_s": timeout_s, "memory_limit_bytes": memory_limit_bytes}
-        reply = run_in_child(request, **limits, runner=RUNNER)
+        reply = run_in_child(request, timeout_s=timeout_s, memory_limit_bytes=memory_limit_bytes, runner=RUNNER)
         return reply.failure or _read(answer)
 
 

@@ -1,7 +1,7 @@
 """Times the operators of one model file on this machine: `python profile_runner.py < request.json > reply.json`.
 
-Request and reply are those of `profile.py`: the reply is the runner's, the times go to the file `outputs_path`, as JSON.
-Times are medians over this process's rounds, in seconds.
+The request is that of `profile.py`. The reply is the runner's; the times go to the file `outputs_path`, as JSON.
+They are medians over this process's rounds, in seconds.
 """
 
 from __future__ import annotations

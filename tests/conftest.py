@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-_COMMANDS = {"chromium": "chromium", "docker": "docker", "qemu": "qemu-aarch64-static", "ssh": "ssh"}
+_COMMANDS = {
+    "chromium": "chromium",
+    "docker": "docker",
+    "qemu": "qemu-aarch64-static",
+    "ssh": "ssh",
+    "valgrind": "valgrind",
+}
 """The command that tells whether each is there."""
 _REQUIRED = "EDGECC_REQUIRE"
 """Names, with commas between them, of what may not be missing: a CI that lost its browser must not stay green."""
@@ -29,6 +35,12 @@ def require(name: str) -> Path:
     if name in os.environ.get(_REQUIRED, "").split(","):
         pytest.fail(f"{reason}, and {_REQUIRED} names it")
     pytest.skip(reason)
+
+
+@pytest.fixture
+def valgrind() -> Path:
+    """Where valgrind is."""
+    return require("valgrind")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from edgecc.benchmarks.report.summary import NOTHING, plain
-from edgecc.benchmarks.why import BY_PROFILER, FileWhy, OperatorChange, Span, Why
+from edgecc.benchmarks.why import BY_PROFILER, FileWhy, OperatorChange, Span, Why, WhyReport
 from edgecc.units import Unit, format_value
 
 if TYPE_CHECKING:
@@ -16,6 +16,15 @@ SHOWN = 12
 """Operators with a row of their own; the rest is summed up."""
 
 Cells = tuple[str, ...]
+
+
+def why_report(report: WhyReport) -> RenderableType:
+    """A table for each pair, and what was left out."""
+    from rich.console import Group
+    from rich.text import Text
+
+    left_out = [Text(plain(f"Left out: {sentence}.")) for sentence in report.left_out]
+    return Group(*(part for why in report.pairs for part in (why_table(why), Text(""))), *left_out)
 
 
 def why_table(why: Why) -> RenderableType:
@@ -52,14 +61,25 @@ def why_cells(why: Why) -> Iterator[Cells]:
 def notes(why: Why) -> Iterator[str]:
     """How the times came about, and how far they can be trusted."""
     if why.unmeasured:
-        yield f"Times are unmeasured: {why.unmeasured}."
+        yield f"Times of operators are unmeasured: {why.unmeasured}."
     if why.method is None:
+        yield from _latencies(why)
         return
     yield f"Operators are timed {why.method}."
     yield f"~ marks a change that {why.processes} pairs of processes do not tell from none."
+    spans = [span for change in why.operators for span in (change.time_before, change.time_after) if span is not None]
+    if any(span.high < 0 for span in spans):
+        yield "An operator below 0 is done together with a neighbour, whose time is too large by as much."
     if why.method == BY_PROFILER:
         for file, when in ((why.before, "Before"), (why.after, "After")):
             yield f"{when}: {_overhead(file, why, when)}"
+
+
+def _latencies(why: Why) -> Iterator[str]:
+    if why.before.latency is None or why.after.latency is None or why.latency_change is None:
+        return
+    before, after = (format_value(file.latency.value, Unit.SECONDS) for file in (why.before, why.after) if file.latency)
+    yield f"An inference takes {before} before and {after} after, {_told(why.latency_change)} µs."
 
 
 def _overhead(file: FileWhy, why: Why, when: str) -> str:
@@ -77,11 +97,13 @@ def _overhead(file: FileWhy, why: Why, when: str) -> str:
 
 
 def _named(change: OperatorChange) -> str:
-    return plain(f"{change.layer or change.name}\n{change.kind}")
+    return plain(f"{change.layer or change.name} {change.kind}")
 
 
 def _others(others: Sequence[OperatorChange]) -> Cells:
-    sizes = _bytes(*(sum(getattr(each, key) or 0 for each in others) for key in ("size_before_bytes", "size_after_bytes")))
+    sizes = _bytes(
+        *(sum(getattr(each, key) or 0 for each in others) for key in ("size_before_bytes", "size_after_bytes"))
+    )
     spans = [[each.time_before for each in others], [each.time_after for each in others]]
     before_s, after_s = (sum(span.value for span in side if span is not None) for side in spans)
     times = (_us(before_s), _us(after_s), _us_change(after_s - before_s))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgecc.artifact import Format
 from edgecc.compiler.backend.artifact_graph import Graph, Operator, Tensor, read_graph
+from edgecc.compiler.backend.tflite_file import unpack
 from edgecc.errors import ArtifactError
 
 
 @dataclass(frozen=True)
 class OperatorBytes:
-    """An operator whose result depends on the model's inputs, with the constants that it reads first."""
+    """An operator whose result depends on the model's inputs, with the constants that it is the first to read."""
 
     name: str
-    """As the file names it: its own name, else that of its weights, else that of its first output."""
+    """Its own name where the file gives it one, else its weights' if that has a scope, else its first output's."""
     kind: str
     size_bytes: int
+    """Of the constants, and of their scales and zero points."""
     outputs: tuple[str, ...]
     sources: tuple[int, ...]
     """The positions, among the file's `OperatorBytes`, of the operators whose results it reads."""
@@ -46,9 +49,9 @@ def bytes_of_operators(path: Path, format: Format) -> FileBytes:
     """
     graph = read_graph(path, format)
     reader = _Reader(graph)
-    unread: dict[str, int] = {}
+    unread = Counter(_parameters(path) if format is Format.TFLITE else {})
     for constant in graph.stored:  # in TFLite, two may have one name
-        unread[constant.name] = unread.get(constant.name, 0) + constant.size_bytes
+        unread[constant.name] += constant.size_bytes
     operators = tuple(reader.describe(operator, unread) for operator in reader.running)
     structure = path.stat().st_size - sum(operator.size_bytes for operator in operators)
     if structure < 0:
@@ -57,6 +60,20 @@ def bytes_of_operators(path: Path, format: Format) -> FileBytes:
             hint="save the model as one file",
         )
     return FileBytes(operators, structure)
+
+
+def _parameters(path: Path) -> dict[str, int]:
+    """The bytes of the scales and zero points of a TFLite file's constants: 12 and more for each channel."""
+    model, sizes = unpack(path.read_bytes()), Counter[str]()
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        own, data = tensor.quantization, model.buffers[tensor.buffer].data
+        if own is not None and data is not None and len(data):
+            sizes[(tensor.name or b"").decode()] += sum(
+                size * len(values)
+                for size, values in ((4, own.scale), (8, own.zeroPoint), (4, own.min), (4, own.max))
+                if values is not None
+            )
+    return sizes
 
 
 class _Reader:
@@ -70,7 +87,7 @@ class _Reader:
     def _is_idle(self, operator: Operator) -> bool:
         return bool(operator.inputs) and all(tensor.key in self._constant for tensor in operator.inputs)
 
-    def describe(self, operator: Operator, unread: dict[str, int]) -> OperatorBytes:
+    def describe(self, operator: Operator, unread: Counter[str]) -> OperatorBytes:
         """The operator with the constants that are still unread, which are read by it now."""
         constants = list(self._constants_behind(operator))
         return OperatorBytes(
@@ -93,7 +110,8 @@ class _Reader:
 
 
 def _name(operator: Operator, constants: Sequence[Tensor]) -> str:
-    weights = [tensor.name for tensor in constants if len(tensor.shape) > 1]
+    # What was unrolled shares its weights, which then have names such as `arith.constant2`.
+    weights = [tensor.name for tensor in constants if len(tensor.shape) > 1 and "/" in tensor.name]
     names = (operator.name, *weights, *(tensor.name for tensor in operator.outputs), operator.kind)
     # The converter joins the names of all that it fused; the first is the last that ran.
     return next(name for name in names if name).partition(";")[0]

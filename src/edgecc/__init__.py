@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         run,
         schemas,
         set_baseline,
+        why,
     )
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ __all__ = [
     "run",
     "schemas",
     "set_baseline",
+    "why",
 ]
 
 

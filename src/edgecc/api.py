@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgecc.benchmarks.doctor import Diagnosis
     from edgecc.benchmarks.release import Release
     from edgecc.benchmarks.suite import SuiteRun
+    from edgecc.benchmarks.why import WhyReport
     from edgecc.compiler.backend.lint.finding import LintReport
     from edgecc.compiler.compile import Compilation
     from edgecc.targets.target import Target
@@ -389,13 +390,45 @@ def compare(before: str | Path, after: str | Path, project: str | Path | Project
         ArtifactError: a run is not known, or its results cannot be read.
     """
     from edgecc.benchmarks.compare import compare_results
+
+    return compare_results(_read_run(str(before), project), _read_run(str(after), project))
+
+
+def why(
+    before: str | Path,
+    after: str | Path,
+    project: str | Path | ProjectFolder = ".",
+    *,
+    progress: Progress | None = None,
+) -> WhyReport:
+    """Two artifacts operator by operator: where their bytes and their time go, and what changed.
+
+    Args:
+        before: a model file, or a run as for `compare`.
+        after: the same; of two runs, every artifact is compared that both measured and that is still at hand.
+        project: where runs and their artifacts are looked for.
+        progress: where to report.
+
+    Raises:
+        ArtifactError: no such file or run, not a model, or two formats.
+        MissingExtraError: there is an ONNX file, and onnx is not installed.
+    """
+    from edgecc.benchmarks.run_names import is_results_file
+    from edgecc.benchmarks.why import WhyReport
+    from edgecc.explain import explain_files, explain_runs
+
+    names = (str(before), str(after))
+    if all(Path(name).suffix in {".tflite", ".onnx"} for name in names):
+        return WhyReport(pairs=(explain_files(Path(before), Path(after), progress=progress),))
+    folder = None if all(map(is_results_file, names)) else _opened(project)
+    return explain_runs(_read_run(names[0], project), _read_run(names[1], project), folder, progress=progress)
+
+
+def _read_run(name: str, project: str | Path | ProjectFolder) -> Results:
     from edgecc.benchmarks.results_store import load
     from edgecc.benchmarks.run_names import find_run, is_results_file
 
-    def read(name: str) -> Results:
-        return load(Path(name)) if is_results_file(name) else find_run(name, _opened(project))
-
-    return compare_results(read(str(before)), read(str(after)))
+    return load(Path(name)) if is_results_file(name) else find_run(name, _opened(project))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from edgecc.targets.x86_cpu import X86CpuOptions, X86CpuTarget
 LIMITS: dict[str, Any] = {"timeout_s": 120.0, "memory_limit_bytes": 4e9}
 IDLE = [900, 700, 600, 600, 650]
 
-needs_valgrind = pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+needs_valgrind = pytest.mark.usefixtures("valgrind")
 
 
 @pytest.fixture
