@@ -14,11 +14,9 @@ def student(hp: kt.HyperParameters) -> keras.Model:
 
     inputs = keras.Input((28, 28, 1))
     x = _convolution(inputs, width, 4, strides=2)
-    x = _convolution(x, 2 * width, 4, strides=2)
-    for filters in (4 * width, 4 * width, 3 * width):
-        x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
-        x = keras.layers.BatchNormalization()(x)
-        x = _convolution(x, filters, 1)
+    x = keras.layers.Add()([x, _convolution(x, width, 3)])
+    x = _convolution(x, 3 * width, 3, strides=2)
+    x = _convolution(x, 4 * width, 3, strides=2)
     x = keras.layers.Flatten()(x)
     return keras.Model(inputs, keras.layers.Dense(10)(x))
 
