@@ -13,8 +13,8 @@ from decimal import Decimal
 from edgecc.artifact import Artifact, Format
 from edgecc.benchmarks.baseline import Baseline
 from edgecc.benchmarks.built import Built
-from edgecc.benchmarks.ratio import CONFIDENCE, ratio_of
-from edgecc.benchmarks.regression import IN_TURN, worsening
+from edgecc.benchmarks.ratio import ratio_of
+from edgecc.benchmarks.regression import IN_TURN, confidence_for, worsening
 from edgecc.benchmarks.statistics import counted_otherwise, memory, timings
 from edgecc.metrics import METRICS, USER_PREFIX, Metric
 from edgecc.project import Budget, Project
@@ -148,7 +148,7 @@ class Evidence:
         if pair.environment != row.environment or row.environment is None:
             raise Unmeasured("it was measured in turn elsewhere than alone")
         again = ratio_of(metric, pair.baseline_processes, pair.candidate_processes, ratio.confidence)
-        if again != ratio or ratio.confidence < CONFIDENCE:
+        if again != ratio or ratio.confidence < confidence_for(1, is_last=True):
             raise Unmeasured("the ratio does not follow from the raw values beside it: the results are damaged")
         worse = worsening(metric, ratio)
         return Observation(worse.value - 1, f"{ratio.processes} processes of each in turn", ratio)

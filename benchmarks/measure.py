@@ -18,7 +18,7 @@ from edgecc import scoring
 from edgecc.benchmarks.paired import run_in_turn
 from edgecc.benchmarks.payoff import judge_steps
 from edgecc.benchmarks.plan import BenchPlan, PlannedPair
-from edgecc.benchmarks.regression import LOOKS, confidence_for
+from edgecc.benchmarks.regression import LOOKS
 from edgecc.benchmarks.results_store import new_run_id
 from edgecc.benchmarks.rows import Attempt, RowMaker
 from edgecc.benchmarks.scoring import EvaluationSet, load_evaluation, own_metrics, own_score
@@ -137,7 +137,7 @@ class _Bench:
             return run_in_turn(
                 pair,
                 lambda attempt: self._time_once(target, attempt),
-                confidence=confidence_for(budgets),
+                budgets=budgets,
                 time_limit_s=self.plan.bench.pair_time_limit,
                 environment=environment,
                 task=task,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from edgecc.benchmarks.plan import PlannedPair
 from edgecc.benchmarks.ratio import processes_needed, ratio_of
-from edgecc.benchmarks.regression import LOOKS, judge
+from edgecc.benchmarks.regression import LOOKS, confidence_for, judge
 from edgecc.benchmarks.rows import Attempt
 from edgecc.progress import Task
 from edgecc.results import Environment, PairedRun, Ratio, Status
@@ -20,7 +20,7 @@ def run_in_turn(
     pair: PlannedPair,
     time_once: TimeOnce,
     *,
-    confidence: float,
+    budgets: int,
     time_limit_s: float,
     environment: Environment | None,
     task: Task,
@@ -31,7 +31,7 @@ def run_in_turn(
     Args:
         pair: the two artifacts, and by how much the one may be worse than the other.
         time_once: measures one process; not called any more after a failure.
-        confidence: of each interval.
+        budgets: how many the bench decides in all.
         time_limit_s: no process is started after so long.
         environment: where it runs.
         task: gets a step for each process.
@@ -49,6 +49,7 @@ def run_in_turn(
                 answers = dict.fromkeys(pair.limits, f"{whose} gave no numbers: {attempt.failure.message}")
                 return _paired(pair, attempts, environment, answers, clock() - start)
         is_last = clock() - start >= time_limit_s or index + 1 == max(LOOKS)
+        confidence = confidence_for(budgets, is_last=is_last)
         if is_last or (index + 1 in LOOKS and index + 1 >= processes_needed(confidence)):
             answers = {
                 metric: ratio_of(metric, baseline.processes, candidate.processes, confidence) for metric in pair.limits

@@ -3,7 +3,8 @@
 The budget is broken where the interval of the ratio lies wholly beyond the limit, and kept where it lies wholly within.
 In between nothing is known, and more processes are measured, up to a time limit. Every look at the numbers is a chance
 to be wrong, and so is every budget: each interval is made so confident that all of them together, over all looks of
-one bench, are wrong in 5 % of benches at most (Bonferroni's inequality).
+one bench, pass a budget wrongly in at most 5 % of benches, and break one wrongly in as many (Bonferroni's inequality).
+Four fifths of that are kept for the last look, since a bench that was not decided before is decided by it.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from edgecc.results import Ratio, Status
 IN_TURN = frozenset(name for name, metric in METRICS.items() if metric.wall_clock or name == "memory.peak")
 """The metrics that can only be compared within one session."""
 ERROR_RATE = 0.05
-"""How often one bench may be wrong about any of its budgets."""
-LOOKS = (8, 12, 18, 27, 40, 60, 90)
-"""After so many processes of each artifact the numbers are looked at; once more where the time ends between two."""
+"""How often one bench may be wrong about any of its budgets, in each direction."""
+LOOKS = (8, 12, 18, 27, 40, 60, 90, 135, 200)
+"""After so many processes of each artifact the numbers are looked at, and once more when the time ends."""
+_LAST_SHARE = 0.8
+"""The last look's part of the error rate; the others share the rest."""
 
 
-def confidence_for(budgets: int) -> float:
-    """What each interval needs where so many budgets are judged in one bench."""
-    return 1 - ERROR_RATE / (max(1, budgets) * (len(LOOKS) + 1))
+def confidence_for(budgets: int, *, is_last: bool) -> float:
+    """What each two-sided interval of a look needs where so many budgets are judged in one bench."""
+    share = _LAST_SHARE if is_last else (1 - _LAST_SHARE) / (len(LOOKS) - 1)
+    return 1 - 2 * ERROR_RATE * share / max(1, budgets)
 
 
 def worsening(metric: str, ratio: Ratio) -> Ratio:

@@ -11,7 +11,7 @@ import numpy as np
 from edgecc.artifact import Artifact, Format
 from edgecc.benchmarks.paired import run_in_turn
 from edgecc.benchmarks.plan import PlannedPair, Subject
-from edgecc.benchmarks.regression import LOOKS, confidence_for, judge
+from edgecc.benchmarks.regression import LOOKS, judge
 from edgecc.benchmarks.rows import Attempt
 from edgecc.progress import Silent
 from edgecc.results import ProcessSample, Status
@@ -63,7 +63,7 @@ def replay(
         paired = run_in_turn(
             PlannedPair("recorded", _BASELINE, _CANDIDATE, {metric: limit}),
             time_once,
-            confidence=confidence_for(1),
+            budgets=1,
             time_limit_s=time_limit_s,
             environment=None,
             task=task,

@@ -293,15 +293,16 @@ def _time_inferences(model: Model, request: Request, memory: _Memory) -> Dict[st
     gc.disable()
     warmups = _warm_up(model, first)
     peak_bytes = memory.peak_bytes()  # before the other samples are read, which are not the model's
-    spin_turns = _spin_turns(request["task"]["spin_s"])
+    spin_s = request["task"]["spin_s"]
+    spin_turns = _spin_turns(spin_s) if spin_s else 0
     samples = [first, *itertools.islice(feeds, MAX_TIMED_SAMPLES - 1)]
     for feed in samples:  # reading them has cooled the caches again
         model.infer(feed)
     turns = itertools.islice(itertools.cycle(samples), request["task"]["inferences"])
-    if spin_turns:
-        latencies_s = [_time_one_and_spin(model, feed, spin_turns) for feed in turns]
-    else:
+    if spin_s is None:
         latencies_s = [_time_one(model, feed) for feed in turns]
+    else:
+        latencies_s = [_time_one_and_spin(model, feed, spin_turns) for feed in turns]
     gc.enable()
     return {"latencies_s": latencies_s, "warmups": warmups + len(samples), "memory_peak_bytes": peak_bytes}
 
@@ -344,20 +345,11 @@ def _time_one_and_spin(model: Model, feed: Sequence[Array], spin_turns: int) -> 
 
 
 def _spin_turns(spin_s: float) -> int:
-    """How many turns of the loop in `_time_one_and_spin` take so long here; at least one, but none for no time."""
-    if not spin_s:
-        return 0
-    clock_s, empty_s, loop_s = (
-        statistics.median(time_it() for _ in range(SPIN_CALIBRATIONS))
-        for time_it in (_time_clock, lambda: _time_spin(0), lambda: _time_spin(SPIN_CALIBRATION_TURNS))
+    """How many turns of the loop in `_time_one_and_spin` take so long here."""
+    empty_s, loop_s = (
+        statistics.median(_time_spin(turns) for _ in range(SPIN_CALIBRATIONS)) for turns in (0, SPIN_CALIBRATION_TURNS)
     )
-    left_s = spin_s - (empty_s - clock_s)  # calling the loop takes time by itself
-    return max(1, round(left_s * SPIN_CALIBRATION_TURNS / (loop_s - empty_s)))
-
-
-def _time_clock() -> float:
-    start = time.perf_counter()
-    return time.perf_counter() - start
+    return round(spin_s * SPIN_CALIBRATION_TURNS / (loop_s - empty_s))
 
 
 def _time_spin(spin_turns: int) -> float:

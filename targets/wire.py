@@ -24,8 +24,9 @@ class LatencyTask(Record):
     inferences: int
     seed: int = 0
     """Of the random inputs, drawn to the model's own shapes, where `inputs_path` is None."""
-    spin_s: Seconds = 0.0
-    """Spun inside every timed call, after the inference: a slowdown of known size, to see whether it would be found."""
+    spin_s: Seconds | None = None
+    """Spun inside every timed call, after the inference: a slowdown of known size, to see whether it would be found.
+    The call of the spinning loop takes time too, so what is compared with it has 0, and not None."""
 
 
 class OutputsTask(Record):

@@ -24,7 +24,7 @@ from edgecc.artifact import describe_file
 from edgecc.benchmarks.doctor import MIN_PROCESSES, Recorder, rate, record_in_turn
 from edgecc.benchmarks.paired import run_in_turn
 from edgecc.benchmarks.plan import PlannedPair, Subject
-from edgecc.benchmarks.regression import confidence_for, judge
+from edgecc.benchmarks.regression import judge
 from edgecc.benchmarks.replay import BLOCK, Recorded, replay
 from edgecc.cli.console import TerminalProgress
 from edgecc.progress import Progress, Silent
@@ -201,7 +201,7 @@ def _live(recorder: Recorder, subject: Subject, spins_s: dict[str, float]) -> St
         paired = run_in_turn(
             pair,
             lambda attempt: attempt.processes.append(recorder.record(spins_s[attempt.variant]).process),
-            confidence=confidence_for(1),
+            budgets=1,
             time_limit_s=TIME_LIMIT_S,
             environment=None,
             task=task,

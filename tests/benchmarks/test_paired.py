@@ -11,7 +11,7 @@ import pytest
 from edgecc.artifact import Artifact, Format
 from edgecc.benchmarks.paired import run_in_turn
 from edgecc.benchmarks.plan import PlannedPair, Subject
-from edgecc.benchmarks.regression import LOOKS, confidence_for, judge
+from edgecc.benchmarks.regression import LOOKS, judge
 from edgecc.benchmarks.rows import Attempt
 from edgecc.progress import Silent
 from edgecc.results import Failure, FailureKind, PairedRun, ProcessSample, Status
@@ -58,7 +58,7 @@ def run(make_process: Callable[..., ProcessSample]) -> Callable[..., tuple[Paire
         pair = PlannedPair("host", subject("b"), subject("c"), limits or {"latency.p50": 0.01})
         with Silent().task("", None) as task:
             paired = run_in_turn(
-                pair, machine.time_once, confidence=confidence_for(1), time_limit_s=seconds, environment=None,
+                pair, machine.time_once, budgets=1, time_limit_s=seconds, environment=None,
                 task=task, clock=machine.clock,
             )  # fmt: skip
         return paired, machine
@@ -101,7 +101,7 @@ def test_the_time_is_kept(run: Any) -> None:
 def test_too_little_time_for_any_interval_says_so(run: Any) -> None:
     paired, _ = run(lambda _: 1.0, lambda _: 1.0, seconds=3)
     assert paired.ratios == {}
-    assert "needs 6 processes" in paired.unmeasured["latency.p50"]
+    assert "needs 4 processes" in paired.unmeasured["latency.p50"]
 
 
 @pytest.mark.parametrize(("fails_at", "whose"), [(1, "the baseline"), (2, "today's artifact"), (4, "the baseline")])

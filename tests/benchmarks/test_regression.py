@@ -38,9 +38,13 @@ def test_less_throughput_is_worse(low: float, high: float, status: Status) -> No
 
 
 def test_all_looks_at_all_budgets_share_the_error_rate() -> None:
-    assert 1 - confidence_for(1) == pytest.approx(0.05 / (len(LOOKS) + 1))
-    assert 1 - confidence_for(10) == pytest.approx((1 - confidence_for(1)) / 10)
-    assert confidence_for(0) == confidence_for(1)
+    def one_sided(budgets: int, *, is_last: bool) -> float:
+        return (1 - confidence_for(budgets, is_last=is_last)) / 2
+
+    spent = [one_sided(1, is_last=count == max(LOOKS)) for count in LOOKS]
+    assert sum(spent) == pytest.approx(0.05)
+    assert one_sided(10, is_last=True) == pytest.approx(one_sided(1, is_last=True) / 10)
+    assert confidence_for(0, is_last=False) == confidence_for(1, is_last=False)
 
 
 def test_what_is_compared_in_turn_is_what_a_process_tells() -> None:

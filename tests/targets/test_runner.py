@@ -337,23 +337,20 @@ def spin_clock(monkeypatch: pytest.MonkeyPatch) -> SpinClock:
     return clock
 
 
-@pytest.mark.parametrize(("spin_s", "turns"), [(0.0, 0), (2e-3, 1), (0.5, 250), (1.0, 500)])
+@pytest.mark.parametrize(("spin_s", "turns"), [(2e-3, 1), (0.5, 250), (1.0, 500)])
 def test_turns_are_in_proportion_to_the_spin(spin_s: float, turns: int, spin_clock: SpinClock) -> None:
     count = runner.SPIN_CALIBRATIONS
     spin_clock.slow = {count, count + 1, count + 2}  # a calibration that was disturbed does not count
     assert runner._spin_turns(spin_s) == turns
-    assert spin_clock.loops == ([0] * count + [50] * count if spin_s else [])
+    assert spin_clock.loops == [0] * count + [50] * count
 
 
-def test_what_the_call_costs_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = {"_time_clock": lambda: 1e-7, "_time_spin": lambda turns: 3e-7 + 1e-8 * turns}
-    for name, value in times.items():
-        monkeypatch.setattr(runner, name, value)
-    assert runner._spin_turns(1e-6) == 80
-    assert runner._spin_turns(1e-8) == 1
+def test_what_the_call_costs_is_not_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_time_spin", lambda turns: 3e-7 + 1e-8 * turns)
+    assert runner._spin_turns(1e-6) == 100
 
 
-@pytest.mark.parametrize("turns", [1, 7])
+@pytest.mark.parametrize("turns", [0, 7])
 def test_the_loop_turns_inside_the_timed_call(turns: int, spin_clock: SpinClock) -> None:
     model: Any = ScriptedModel([0.0])
     assert runner._time_one_and_spin(model, [], turns) == pytest.approx(turns * 2e-3)
@@ -368,6 +365,16 @@ def test_every_timed_inference_spins_and_no_warm_up_does(
     assert reply.process is not None
     np.testing.assert_allclose(reply.process.latencies_s, [0.124] * 4)
     assert spin_clock.loops == [0] * runner.SPIN_CALIBRATIONS + [50] * runner.SPIN_CALIBRATIONS + [62] * 4
+
+
+@pytest.mark.parametrize(("spin_s", "loops"), [(None, []), (0.0, [0] * 4)])
+def test_no_slowdown_has_the_loop_only_where_it_is_compared_with_one(
+    spin_s: float | None, loops: list[int], spin_clock: SpinClock, answer: Answer, make_request: Any, linear: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(runner, "_warm_up", lambda model, feed: 0)
+    assert answer(make_request(linear.path, LatencyTask(inferences=4, spin_s=spin_s))).process is not None
+    assert spin_clock.loops == loops
 
 
 def test_a_spin_is_zero_or_more() -> None:
