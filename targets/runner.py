@@ -49,6 +49,9 @@ WARMUP_CAP_S = 3.0
 # What `spin_s` adds to every timed call is a counted loop: reading a clock in it would be too coarse for 10 µs models.
 SPIN_CALIBRATIONS = 25
 SPIN_CALIBRATION_TURNS = 100_000  # about 1 ms
+SPIN_BASE_TURNS = 50
+"""Turned even for no slowdown at all: after an inference the loop's code is out of the caches, and its first turns take
+hundreds of ns. What is compared must both have paid for them."""
 
 # Before instructions are counted: ONNX Runtime plans its memory in the first two inferences, and Python specializes its
 # bytecode in the first eight calls. A fixed number, because a time limit would make the count depend on the machine.
@@ -294,7 +297,7 @@ def _time_inferences(model: Model, request: Request, memory: _Memory) -> Dict[st
     warmups = _warm_up(model, first)
     peak_bytes = memory.peak_bytes()  # before the other samples are read, which are not the model's
     spin_s = request["task"]["spin_s"]
-    spin_turns = _spin_turns(spin_s) if spin_s else 0
+    spin_turns = SPIN_BASE_TURNS + (_spin_turns(spin_s) if spin_s else 0)
     samples = [first, *itertools.islice(feeds, MAX_TIMED_SAMPLES - 1)]
     for feed in samples:  # reading them has cooled the caches again
         model.infer(feed)

@@ -26,7 +26,7 @@ class LatencyTask(Record):
     """Of the random inputs, drawn to the model's own shapes, where `inputs_path` is None."""
     spin_s: Seconds | None = None
     """Spun inside every timed call, after the inference: a slowdown of known size, to see whether it would be found.
-    The call of the spinning loop takes time too, so what is compared with it has 0, and not None."""
+    The spinning loop costs something before it turns, so what is compared with it has 0, and not None."""
 
 
 class OutputsTask(Record):

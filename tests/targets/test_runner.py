@@ -334,6 +334,7 @@ def spin_clock(monkeypatch: pytest.MonkeyPatch) -> SpinClock:
     monkeypatch.setattr(time, "perf_counter", lambda: clock.now_s)
     monkeypatch.setattr(runner, "any", clock.any, raising=False)
     monkeypatch.setattr(runner, "SPIN_CALIBRATION_TURNS", 50)
+    monkeypatch.setattr(runner, "SPIN_BASE_TURNS", 3)
     return clock
 
 
@@ -363,11 +364,11 @@ def test_every_timed_inference_spins_and_no_warm_up_does(
     monkeypatch.setattr(runner, "_warm_up", lambda model, feed: len([runner._time_one(model, feed)]))
     reply = answer(make_request(linear.path, LatencyTask(inferences=4, spin_s=0.124)))
     assert reply.process is not None
-    np.testing.assert_allclose(reply.process.latencies_s, [0.124] * 4)
-    assert spin_clock.loops == [0] * runner.SPIN_CALIBRATIONS + [50] * runner.SPIN_CALIBRATIONS + [62] * 4
+    np.testing.assert_allclose(reply.process.latencies_s, [0.130] * 4)
+    assert spin_clock.loops == [0] * runner.SPIN_CALIBRATIONS + [50] * runner.SPIN_CALIBRATIONS + [65] * 4
 
 
-@pytest.mark.parametrize(("spin_s", "loops"), [(None, []), (0.0, [0] * 4)])
+@pytest.mark.parametrize(("spin_s", "loops"), [(None, []), (0.0, [3] * 4)])
 def test_no_slowdown_has_the_loop_only_where_it_is_compared_with_one(
     spin_s: float | None, loops: list[int], spin_clock: SpinClock, answer: Answer, make_request: Any, linear: Any,
     monkeypatch: pytest.MonkeyPatch,
