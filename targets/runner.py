@@ -294,10 +294,10 @@ def _time_inferences(model: Model, request: Request, memory: _Memory) -> Dict[st
     first = next(feeds)
     model.resize([array.shape for array in first])
     gc.disable()
+    spin_s = request["task"]["spin_s"]
+    spin_turns = 0 if spin_s is None else SPIN_BASE_TURNS + _spin_turns(spin_s)  # before the warm-up, which it disturbs
     warmups = _warm_up(model, first)
     peak_bytes = memory.peak_bytes()  # before the other samples are read, which are not the model's
-    spin_s = request["task"]["spin_s"]
-    spin_turns = SPIN_BASE_TURNS + (_spin_turns(spin_s) if spin_s else 0)
     samples = [first, *itertools.islice(feeds, MAX_TIMED_SAMPLES - 1)]
     for feed in samples:  # reading them has cooled the caches again
         model.infer(feed)

@@ -375,7 +375,7 @@ def test_no_slowdown_has_the_loop_only_where_it_is_compared_with_one(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(runner, "_warm_up", lambda model, feed: 0)
     assert answer(make_request(linear.path, LatencyTask(inferences=4, spin_s=spin_s))).process is not None
-    assert spin_clock.loops == loops
+    assert spin_clock.loops[-4:] == loops
 
 
 def test_a_spin_is_zero_or_more() -> None:
