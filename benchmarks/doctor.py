@@ -6,7 +6,6 @@ processes are recorded in turn, and what the gate says of them is replayed many 
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -154,14 +153,12 @@ def record_in_turn(
     arms: list[list[Recorded]] = [[] for _ in spins_s]
     start = time.monotonic()
     with progress.task(f"recording on {recorder.target.name}, {time_s:.0f} s", None) as task:
-        for index in itertools.count():
+        while time.monotonic() - start <= time_s:
             order = list(zip(arms, spins_s, strict=True))
-            for arm, spin_s in order if index % 2 == 0 else reversed(order):
+            for arm, spin_s in order if len(arms[0]) % 2 == 0 else order[::-1]:
                 arm.append(recorder.record(spin_s))
                 task.advance()
-            if time.monotonic() - start > time_s:
-                return arms
-    raise AssertionError  # pragma: no cover - the loop has no other end
+    return arms
 
 
 def _processes(arm: Sequence[Recorded]) -> list[ProcessSample]:

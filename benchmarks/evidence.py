@@ -148,7 +148,8 @@ class Evidence:
         if pair.environment != row.environment or row.environment is None:
             raise Unmeasured("it was measured in turn elsewhere than alone")
         again = ratio_of(metric, pair.baseline_processes, pair.candidate_processes, ratio.confidence)
-        if again != ratio or ratio.confidence < confidence_for(1, is_last=True):
+        decided = sum(len(each.ratios) + len(each.unmeasured) for each in self.results.paired)
+        if again != ratio or ratio.confidence < confidence_for(decided, is_last=True):
             raise Unmeasured("the ratio does not follow from the raw values beside it: the results are damaged")
         worse = worsening(metric, ratio)
         return Observation(worse.value - 1, f"{ratio.processes} processes of each in turn", ratio)

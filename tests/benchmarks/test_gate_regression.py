@@ -104,6 +104,15 @@ def test_no_latency_passes_that_was_not_measured_in_turn(
     assert why in found.reason
 
 
+def test_an_interval_that_was_not_made_for_so_many_budgets_is_damage(paired: Any, verdict: Any) -> None:
+    """0.99 is enough for one budget; with the eleven that this bench decided, 0.9927 is the least."""
+    others = {f"metric{index}": "unmeasured" for index in range(10)}
+    assert verdict(TIME, paired(1.0)).status is Status.PASS
+    found = verdict(TIME, paired(1.0, 0.0, unmeasured=others))
+    assert found.status is Status.UNMEASURED
+    assert "damaged" in found.reason
+
+
 def test_another_baseline_than_this_one_is_none(paired: Any, verdict: Any, baseline: Any) -> None:
     other = baseline.results.model_copy(update={"run_id": "another"})
     found = verdict(TIME, paired(1.0), SimpleNamespace(results=other, artifact=baseline.artifact))
