@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from edgecc.artifact import Format, Record
 from edgecc.benchmarks import statistics
-from edgecc.benchmarks.ratio import RATIO_METRICS, ratio_of
+from edgecc.benchmarks.ratio import RATIO_METRICS, ratio_in_turn, ratio_of
 from edgecc.errors import ExitCode
 from edgecc.files import sha256_of_json
 from edgecc.metrics import Metric
@@ -228,7 +228,7 @@ class _Pair:
 
     def _ratio(self, metric: str) -> Ratio | str:
         if self._paired is not None:
-            return ratio_of(metric, self._paired.baseline_processes, self._paired.candidate_processes)
+            return ratio_in_turn(metric, self._paired.baseline_processes, self._paired.candidate_processes)
         return ratio_of(metric, self._old.processes, self._new.processes)
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecc.artifact import Record
+from edgecc.benchmarks.paired import ENOUGH_S
 from edgecc.benchmarks.plan import Subject
-from edgecc.benchmarks.ratio import ratio_of
+from edgecc.benchmarks.ratio import ratio_in_turn
 from edgecc.benchmarks.replay import Recorded, replay
 from edgecc.errors import TargetError
 from edgecc.progress import Progress
@@ -113,7 +114,7 @@ def diagnose(
         seen_slowdowns={
             f"{slowdown:.0%}": ratio
             for slowdown, arm in by_slowdown.items()
-            if isinstance(ratio := ratio_of("latency.p50", _processes(baseline), _processes(arm)), Ratio)
+            if isinstance(ratio := ratio_in_turn("latency.p50", _processes(baseline), _processes(arm)), Ratio)
         },
         answers=tuple(_answers(baseline, by_slowdown, bench.pair_time_limit, seed, progress)),
     )
@@ -136,7 +137,7 @@ class Recorder:
             runtime=RUNTIME_OF[self.subject.artifact.format],
             num_threads=self.target.num_threads,
             shapes=self.subject.shapes,
-            task=LatencyTask(inferences=self.bench.inferences, seed=self.seed, spin_s=spin_s),
+            task=LatencyTask(inferences=self.bench.inferences, enough_s=ENOUGH_S, seed=self.seed, spin_s=spin_s),
         )
         start = time.monotonic()
         reply = self.target.run(request, timeout_s=self.bench.time_limit)

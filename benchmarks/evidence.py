@@ -13,7 +13,7 @@ from decimal import Decimal
 from edgecc.artifact import Artifact, Format
 from edgecc.benchmarks.baseline import Baseline
 from edgecc.benchmarks.built import Built
-from edgecc.benchmarks.ratio import ratio_of
+from edgecc.benchmarks.ratio import ratio_in_turn
 from edgecc.benchmarks.regression import IN_TURN, confidence_for, worsening
 from edgecc.benchmarks.statistics import counted_otherwise, memory, timings
 from edgecc.metrics import METRICS, USER_PREFIX, Metric
@@ -147,7 +147,7 @@ class Evidence:
             raise Unmeasured(pair.unmeasured.get(metric, "the results do not say why"))
         if pair.environment != row.environment or row.environment is None:
             raise Unmeasured("it was measured in turn elsewhere than alone")
-        again = ratio_of(metric, pair.baseline_processes, pair.candidate_processes, ratio.confidence)
+        again = ratio_in_turn(metric, pair.baseline_processes, pair.candidate_processes, ratio.confidence)
         decided = sum(len(each.ratios) + len(each.unmeasured) for each in self.results.paired)
         if again != ratio or ratio.confidence < confidence_for(decided, is_last=True):
             raise Unmeasured("the ratio does not follow from the raw values beside it: the results are damaged")

@@ -15,7 +15,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from edgecc import scoring
-from edgecc.benchmarks.paired import run_in_turn
+from edgecc.benchmarks.paired import ENOUGH_S, run_in_turn
 from edgecc.benchmarks.payoff import judge_steps
 from edgecc.benchmarks.plan import BenchPlan, PlannedPair
 from edgecc.benchmarks.regression import LOOKS
@@ -136,7 +136,7 @@ class _Bench:
         with self.progress.task(f"measuring {name} in turn", 2 * max(LOOKS)) as task:
             return run_in_turn(
                 pair,
-                lambda attempt: self._time_once(target, attempt),
+                lambda attempt: self._time_once(target, attempt, ENOUGH_S),
                 budgets=budgets,
                 time_limit_s=self.plan.bench.pair_time_limit,
                 environment=environment,
@@ -157,8 +157,8 @@ class _Bench:
                 self._time_once(target, attempt)
             task.advance()
 
-    def _time_once(self, target: Target, attempt: Attempt) -> None:
-        task = LatencyTask(inferences=self.plan.bench.inferences, seed=self.plan.seed)
+    def _time_once(self, target: Target, attempt: Attempt, enough_s: float | None = None) -> None:
+        task = LatencyTask(inferences=self.plan.bench.inferences, enough_s=enough_s, seed=self.plan.seed)
         inputs = None if self.evaluation is None else self.timed_samples_path
         reply = target.run(self._request(target, attempt, task, inputs), timeout_s=self.plan.bench.time_limit)
         attempt.failure = reply.failure

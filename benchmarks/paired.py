@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 
 from edgecc.benchmarks.plan import PlannedPair
-from edgecc.benchmarks.ratio import processes_needed, ratio_of
+from edgecc.benchmarks.ratio import pairs_needed, ratio_in_turn
 from edgecc.benchmarks.regression import LOOKS, confidence_for, judge
 from edgecc.benchmarks.rows import Attempt
 from edgecc.progress import Task
 from edgecc.results import Environment, PairedRun, Ratio, Status
+
+ENOUGH_S = 0.5
+"""How long one process times inferences: more processes tell more than longer ones do."""
 
 TimeOnce = Callable[[Attempt], None]
 """Times an artifact in one fresh process: the attempt gets a process more, or a failure."""
@@ -50,9 +53,10 @@ def run_in_turn(
                 return _paired(pair, attempts, environment, answers, clock() - start)
         is_last = clock() - start >= time_limit_s or index + 1 == max(LOOKS)
         confidence = confidence_for(budgets, is_last=is_last)
-        if is_last or (index + 1 in LOOKS and index + 1 >= processes_needed(confidence)):
+        if is_last or (index + 1 in LOOKS and index + 1 >= pairs_needed(confidence)):
             answers = {
-                metric: ratio_of(metric, baseline.processes, candidate.processes, confidence) for metric in pair.limits
+                metric: ratio_in_turn(metric, baseline.processes, candidate.processes, confidence)
+                for metric in pair.limits
             }
             if is_last or not any(_is_open(metric, answers[metric], limit) for metric, limit in pair.limits.items()):
                 break

@@ -16,7 +16,7 @@ IN_TURN = frozenset(name for name, metric in METRICS.items() if metric.wall_cloc
 """The metrics that can only be compared within one session."""
 ERROR_RATE = 0.05
 """How often one bench may be wrong about any of its budgets, in each direction."""
-LOOKS = (8, 12, 18, 27, 40, 60, 90, 135, 200)
+LOOKS = (12, 16, 22, 30, 40, 60, 90, 135, 200)
 """After so many processes of each artifact the numbers are looked at, and once more when the time ends."""
 _LAST_SHARE = 0.8
 """The last look's part of the error rate; the others share the rest."""

@@ -46,6 +46,9 @@ WARMUP_BLOCK_S = 0.05
 WARMUP_TOLERANCE = 0.02
 WARMUP_CAP_S = 3.0
 
+FEWEST_TIMED = 10
+"""However slow the model and little the time."""
+
 # What `spin_s` adds to every timed call is a counted loop: reading a clock in it would be too coarse for 10 µs models.
 SPIN_CALIBRATIONS = 25
 SPIN_CALIBRATION_TURNS = 100_000  # about 1 ms
@@ -296,12 +299,12 @@ def _time_inferences(model: Model, request: Request, memory: _Memory) -> Dict[st
     gc.disable()
     spin_s = request["task"]["spin_s"]
     spin_turns = 0 if spin_s is None else SPIN_BASE_TURNS + _spin_turns(spin_s)  # before the warm-up, which it disturbs
-    warmups = _warm_up(model, first)
+    warmups, median_s = _warm_up(model, first)
     peak_bytes = memory.peak_bytes()  # before the other samples are read, which are not the model's
     samples = [first, *itertools.islice(feeds, MAX_TIMED_SAMPLES - 1)]
     for feed in samples:  # reading them has cooled the caches again
         model.infer(feed)
-    turns = itertools.islice(itertools.cycle(samples), request["task"]["inferences"])
+    turns = itertools.islice(itertools.cycle(samples), _inferences(request["task"], median_s))
     if spin_s is None:
         latencies_s = [_time_one(model, feed) for feed in turns]
     else:
@@ -310,8 +313,15 @@ def _time_inferences(model: Model, request: Request, memory: _Memory) -> Dict[st
     return {"latencies_s": latencies_s, "warmups": warmups + len(samples), "memory_peak_bytes": peak_bytes}
 
 
-def _warm_up(model: Model, feed: Sequence[Array]) -> int:
-    """Run until the time of an inference is stable, as told at the top; returns how many ran."""
+def _inferences(task: Dict[str, Any], median_s: float) -> int:
+    """How many are timed of a model that takes `median_s`."""
+    asked: int = task["inferences"]
+    enough_s: Optional[float] = task["enough_s"]
+    return asked if enough_s is None else min(asked, max(FEWEST_TIMED, math.ceil(enough_s / median_s)))
+
+
+def _warm_up(model: Model, feed: Sequence[Array]) -> Tuple[int, float]:
+    """Run until the time of an inference is stable, as told at the top; how many ran, and the last block's median."""
     start = time.perf_counter()
     count, previous = 0, 0.0
     while time.perf_counter() - start < WARMUP_CAP_S:
@@ -319,10 +329,10 @@ def _warm_up(model: Model, feed: Sequence[Array]) -> int:
         count += len(block)
         median = statistics.median(block)
         if abs(median - previous) <= WARMUP_TOLERANCE * previous:
-            return count
+            return count, median
         previous = median
     print(f"warm-up: no two blocks in a row within {WARMUP_TOLERANCE:.0%} in {WARMUP_CAP_S:g} s", file=sys.stderr)
-    return count
+    return count, previous
 
 
 def _time_block(model: Model, feed: Sequence[Array]) -> List[float]:

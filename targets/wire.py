@@ -22,6 +22,8 @@ class LatencyTask(Record):
 
     kind: Literal["latency"] = "latency"
     inferences: int
+    enough_s: Seconds | None = None
+    """Fewer inferences where so many would take longer than this, though no fewer than the runner's FEWEST_TIMED."""
     seed: int = 0
     """Of the random inputs, drawn to the model's own shapes, where `inputs_path` is None."""
     spin_s: Seconds | None = None

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from project_copies import copy_example, edgecc, edit, finish
 
 from edgecc.artifact import describe_file
-from edgecc.benchmarks.ratio import ratio_of
+from edgecc.benchmarks.ratio import ratio_in_turn
 from edgecc.pytest_fixtures import record_latencies
 from edgecc.results import ProcessSample
 from edgecc.targets.wire import LatencyTask, RunRequest
@@ -89,7 +89,7 @@ def _with_bare_loop() -> ProcessSample:
 @pytest.mark.benchmark(group="one inference")
 @pytest.mark.parametrize("name", ["runner", "bare loop"])
 def test_one_inference(benchmark: Any, both: dict[str, list[ProcessSample]], name: str) -> None:
-    ratio = ratio_of("latency.p50", both["bare loop"], both["runner"])
+    ratio = ratio_in_turn("latency.p50", both["bare loop"], both["runner"])
     assert not isinstance(ratio, str), ratio
     values = [value for process in both[name] for value in process.latencies_s]
     print(f"runner over bare loop: {ratio.value:.3f} ({ratio.low:.3f}-{ratio.high:.3f})")

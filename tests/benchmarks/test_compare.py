@@ -264,12 +264,12 @@ def test_what_ran_in_turn_with_something_else_does_not_count(
 
 
 def paired(before: Row, after: Row, make_process: MakeProcess) -> PairedRun:
-    ratio = Ratio(value=1.2, low=1.1, high=1.3, processes=5)
+    ratio = Ratio(value=1.2, low=1.1, high=1.3, processes=6)
     return PairedRun(
         variant="int8", format=after.format, target=after.target, baseline=before.artifact, candidate=after.artifact,
         environment=after.environment, ratios={"latency.p50": ratio},
-        baseline_processes=tuple(make_process(*[0.010] * 100) for _ in range(5)),
-        candidate_processes=tuple(make_process(*[0.012] * 100) for _ in range(5)),
+        baseline_processes=tuple(make_process(*[0.010] * 100) for _ in range(6)),
+        candidate_processes=tuple(make_process(*[0.012] * 100) for _ in range(6)),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 from edgecc.artifact import Artifact, Format
 from edgecc.benchmarks.built import Built
 from edgecc.benchmarks.gate import judge
-from edgecc.benchmarks.ratio import ratio_of
+from edgecc.benchmarks.ratio import ratio_in_turn
 from edgecc.project import Project
 from edgecc.results import Estimate, PairedRun, ProcessSample, Ratio, Results, Status, Verdict
 
@@ -36,9 +36,9 @@ def paired(make_results: Callable[..., Results], make_process: Callable[..., Pro
     def make(slower: float, wobble: float = 0.0, **changes: Any) -> Results:
         results = make_results(**changes.pop("results", {}))
         row = next(row for row in results.rows if row.variant == "int8")
-        before = [make_process(*[0.001 * (1 + wobble * (-1) ** index)] * 100) for index in range(8)]
-        after = [make_process(*[0.001 * slower] * 100) for _ in range(8)]
-        ratio = ratio_of("latency.p50", before, after, 0.99)
+        before = [make_process(*[0.001 * (1 + wobble * (-1) ** index)] * 100) for index in range(10)]
+        after = [make_process(*[0.001 * slower] * 100) for _ in range(10)]
+        ratio = ratio_in_turn("latency.p50", before, after, 0.99)
         assert isinstance(ratio, Ratio)
         fields: dict[str, Any] = {
             "variant": "int8", "format": Format.TFLITE, "target": "gateway", "baseline": row.artifact.model_copy(
@@ -76,7 +76,7 @@ def test_a_latency_is_judged_by_its_interval(
 
 def test_what_it_says(paired: Any, verdict: Any) -> None:
     assert verdict(TIME, paired(1.02)).reason == (
-        "int8 (tflite) on gateway: latency.p50 regression +2.00% (+2.00% to +2.00%) (8 processes of each in turn; "
+        "int8 (tflite) on gateway: latency.p50 regression +2.00% (+2.00% to +2.00%) (10 processes of each in turn; "
         "a change of 0.00% could have been seen), which breaks the budget of at most 1 % worse than the baseline."
     )
     assert "a longer [bench] pair_time_limit or a quieter target decides it" in verdict(TIME, paired(1, 0.05)).reason

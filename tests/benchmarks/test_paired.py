@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgecc.artifact import Artifact, Format
@@ -66,9 +67,10 @@ def run(make_process: Callable[..., ProcessSample]) -> Callable[..., tuple[Paire
     return run
 
 
-def wobbling(median: float, part: float) -> Callable[[int], float]:
-    """Two levels in turn: no interval becomes narrower than they are apart."""
-    return lambda index: median * (1 + part * (-1) ** (index // 2))
+def noisy(median: float, part: float) -> Callable[[int], float]:
+    """Another value each time, about `part` away from the median."""
+    values = median * np.exp(np.random.default_rng(0).normal(0, part, max(LOOKS)))
+    return lambda index: float(values[index])
 
 
 def test_the_order_is_a_b_b_a(run: Any) -> None:
@@ -85,14 +87,14 @@ def test_it_stops_as_soon_as_it_is_known(run: Any, slower: float, status: Status
 
 
 def test_it_goes_on_while_one_budget_is_open(run: Any) -> None:
-    paired, machine = run(wobbling(1.0, 0.02), lambda _: 1.0, limits={"latency.p50": 0.01, "latency.min": 0.5})
+    paired, machine = run(lambda _: 1.0, noisy(1.01, 0.02), limits={"latency.p50": 0.01, "latency.min": 0.5})
     assert judge("latency.min", paired.ratios["latency.min"], 0.5) is Status.PASS
     assert judge("latency.p50", paired.ratios["latency.p50"], 0.01) is Status.INCONCLUSIVE
     assert len(machine.order) == 2 * max(LOOKS)
 
 
 def test_the_time_is_kept(run: Any) -> None:
-    paired, machine = run(wobbling(1.0, 0.02), lambda _: 1.0, seconds=21)
+    paired, machine = run(lambda _: 1.0, noisy(1.01, 0.02), seconds=21)
     assert len(machine.order) == 22  # the pair that was begun is finished
     assert paired.ratios["latency.p50"].processes == 11
     assert paired.duration_s == 22
@@ -101,7 +103,7 @@ def test_the_time_is_kept(run: Any) -> None:
 def test_too_little_time_for_any_interval_says_so(run: Any) -> None:
     paired, _ = run(lambda _: 1.0, lambda _: 1.0, seconds=3)
     assert paired.ratios == {}
-    assert "needs 4 processes" in paired.unmeasured["latency.p50"]
+    assert "needs 5 processes" in paired.unmeasured["latency.p50"]
 
 
 @pytest.mark.parametrize(("fails_at", "whose"), [(1, "the baseline"), (2, "today's artifact"), (4, "the baseline")])
@@ -115,5 +117,5 @@ def test_a_failure_leaves_everything_unmeasured(run: Any, fails_at: int, whose: 
 def test_what_is_not_told_is_not_waited_for(run: Any) -> None:
     paired, machine = run(lambda _: 1.0, lambda _: 1.0, limits={"latency.p99": 0.01, "latency.p50": 0.01})
     assert set(paired.ratios) == {"latency.p50"}
-    assert paired.unmeasured == {"latency.p99": "needs 662 values of each, has 240 and 240"}
+    assert paired.unmeasured == {"latency.p99": "needs 662 values of each, has 360 and 360"}
     assert len(machine.order) == 2 * LOOKS[0]

@@ -306,8 +306,23 @@ def test_warm_up_ends_when_two_blocks_agree(
 ) -> None:
     model: Any = ScriptedModel(durations_s)
     monkeypatch.setattr(time, "perf_counter", lambda: model.now_s)
-    assert runner._warm_up(model, []) == model.runs == warmups
+    count, median_s = runner._warm_up(model, [])
+    assert count == model.runs == warmups
+    assert median_s == durations_s[min(warmups, len(durations_s)) - (2 if warmups == 9 else 1)]  # of the last block
     assert ("no two blocks" in capsys.readouterr().err) == (warmups == 9)
+
+
+@pytest.mark.parametrize(
+    ("median_s", "enough_s", "timed"), [(0.001, 0.5, 40), (0.02, 0.5, 25), (2.0, 0.5, 10), (2.0, None, 40)]
+)
+def test_a_slow_model_is_timed_less_often_where_that_is_enough(
+    median_s: float, enough_s: float | None, timed: int, answer: Answer, make_request: Any, linear: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(runner, "_warm_up", lambda model, feed: (0, median_s))
+    reply = answer(make_request(linear.path, LatencyTask(inferences=40, enough_s=enough_s)))
+    assert reply.process is not None
+    assert len(reply.process.latencies_s) == timed
 
 
 # A slowdown on purpose
@@ -361,7 +376,7 @@ def test_the_loop_turns_inside_the_timed_call(turns: int, spin_clock: SpinClock)
 def test_every_timed_inference_spins_and_no_warm_up_does(
     spin_clock: SpinClock, monkeypatch: pytest.MonkeyPatch, answer: Answer, make_request: Any, linear: Any
 ) -> None:
-    monkeypatch.setattr(runner, "_warm_up", lambda model, feed: len([runner._time_one(model, feed)]))
+    monkeypatch.setattr(runner, "_warm_up", lambda model, feed: (1, runner._time_one(model, feed)))
     reply = answer(make_request(linear.path, LatencyTask(inferences=4, spin_s=0.124)))
     assert reply.process is not None
     np.testing.assert_allclose(reply.process.latencies_s, [0.130] * 4)
@@ -373,7 +388,7 @@ def test_no_slowdown_has_the_loop_only_where_it_is_compared_with_one(
     spin_s: float | None, loops: list[int], spin_clock: SpinClock, answer: Answer, make_request: Any, linear: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(runner, "_warm_up", lambda model, feed: 0)
+    monkeypatch.setattr(runner, "_warm_up", lambda model, feed: (0, 0.0))
     assert answer(make_request(linear.path, LatencyTask(inferences=4, spin_s=spin_s))).process is not None
     assert spin_clock.loops[-4:] == loops
 
