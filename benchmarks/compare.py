@@ -254,7 +254,7 @@ def _estimates(old: Row, new: Row, paired: PairedRun | None) -> list[Mapping[str
 
 
 def _of_processes(processes: Sequence[ProcessSample]) -> dict[str, Estimate]:
-    answers = statistics.timings(processes, Provenance.MEASURED) | statistics.memory(processes, Provenance.MEASURED)
+    answers = statistics.timings(processes, Provenance.MEASURED) | statistics.memory(processes)
     return {name: answer for name, answer in answers.items() if isinstance(answer, Estimate)}
 
 

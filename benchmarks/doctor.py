@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecc.artifact import Record
-from edgecc.benchmarks.paired import ENOUGH_S
+from edgecc.benchmarks.paired import ENOUGH_S, LOADS
 from edgecc.benchmarks.plan import Subject
 from edgecc.benchmarks.ratio import ratio_in_turn
 from edgecc.benchmarks.replay import Recorded, replay
@@ -22,7 +22,7 @@ from edgecc.progress import Progress
 from edgecc.project import BenchSection
 from edgecc.results import Environment, ProcessSample, Ratio, Status
 from edgecc.targets.target import Target
-from edgecc.targets.wire import RUNTIME_OF, LatencyTask, RunRequest
+from edgecc.targets.wire import LatencyTask, RunRequest
 
 SLOWDOWNS = (0.0, 0.02, 0.05, 0.10)
 LIMITS = (0.01, 0.02, 0.05, 0.10)
@@ -134,10 +134,12 @@ class Recorder:
         request = RunRequest(
             artifact_path=str(self.subject.path),
             artifact_sha256=self.subject.artifact.sha256,
-            runtime=RUNTIME_OF[self.subject.artifact.format],
+            runtime=self.target.runtime_of(self.subject.artifact.format),
             num_threads=self.target.num_threads,
             shapes=self.subject.shapes,
-            task=LatencyTask(inferences=self.bench.inferences, enough_s=ENOUGH_S, seed=self.seed, spin_s=spin_s),
+            task=LatencyTask(
+                inferences=self.bench.inferences, enough_s=ENOUGH_S, loads=LOADS, seed=self.seed, spin_s=spin_s
+            ),
         )
         start = time.monotonic()
         reply = self.target.run(request, timeout_s=self.bench.time_limit)

@@ -6,8 +6,8 @@ Whatever was not measured on the very files that lie in `build/` now is no evide
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from edgecc.artifact import Artifact, Format
@@ -16,7 +16,7 @@ from edgecc.benchmarks.built import Built
 from edgecc.benchmarks.ratio import ratio_in_turn
 from edgecc.benchmarks.regression import IN_TURN, confidence_for, worsening
 from edgecc.benchmarks.statistics import counted_otherwise, memory, timings
-from edgecc.metrics import METRICS, USER_PREFIX, Metric
+from edgecc.metrics import METRICS, USER_PREFIX, Ability, Metric
 from edgecc.project import Budget, Project
 from edgecc.results import Estimate, Provenance, Ratio, Results, Row
 from edgecc.units import format_value
@@ -64,6 +64,8 @@ class Evidence:
     results: Results
     built: Built
     baseline: Baseline | None = None
+    abilities: Mapping[str, Set[Ability]] = field(default_factory=dict)
+    """What each target can measure; everything where a target is not named."""
 
     def cases(self, budget: Budget) -> Iterator[Case]:
         """Every artifact and target a budget speaks of."""
@@ -78,15 +80,22 @@ class Evidence:
             return [None]
         if budget.target is not None:
             return [budget.target]
-        unjudged = self.emulated_targets(budget)
+        unjudged = self.left_out(budget)
         return [name for name in self.project.targets if name not in unjudged]
 
-    def emulated_targets(self, budget: Budget) -> list[str]:
-        """The targets that a budget on the wall clock does not speak of unless it names them."""
-        if budget.target is not None or not self._metric(budget).wall_clock:
-            return []
+    def left_out(self, budget: Budget) -> dict[str, str]:
+        """The targets that a budget does not speak of unless it names them, each with the reason."""
+        metric = self._metric(budget)
+        if budget.target is not None or metric.ability is None:
+            return {}
         emulated = {row.target for row in self.results.rows if row.emulated}
-        return [name for name in self.project.targets if name in emulated]
+        reasons = {}
+        for name in self.project.targets:
+            if metric.ability not in self.abilities.get(name, {metric.ability}):
+                reasons[name] = "the target does not measure it"
+            elif metric.wall_clock and name in emulated and not budget.emulated:
+                reasons[name] = "its clock is emulated, and no time from it can pass"
+        return reasons
 
     def _metric(self, budget: Budget) -> Metric:
         return self.project.all_metrics[budget.metric]
@@ -100,7 +109,7 @@ class Evidence:
         row = self._row(case)
         if case.budget.max_regression is not None:
             return self._regression(case, row)
-        estimate = self._estimate(row, case.budget.metric)
+        estimate = self._estimate(row, case.budget)
         if case.budget.max_drop is not None:
             return self._drop(case, estimate)
         return Observation(estimate.value, "emulated" if estimate.provenance is Provenance.EMULATED else "")
@@ -110,7 +119,7 @@ class Evidence:
         format = case.format if case.format in formats else formats[0]
         reference_case = Case(case.budget, case.budget.reference, format, case.target)
         try:
-            reference = self._estimate(self._row(reference_case), case.budget.metric)
+            reference = self._estimate(self._row(reference_case), case.budget)
         except Unmeasured as error:
             raise Unmeasured(f"the reference {reference_case.name}: {error}") from None
         metric = self._metric(case.budget)
@@ -157,7 +166,7 @@ class Evidence:
     def _worsening(self, case: Case, row: Row, baseline: Baseline) -> Observation:
         """From two benches: of a file's bytes, and of scores, which no clock moves."""
         metric = self._metric(case.budget)
-        now = self._estimate(row, metric.name)
+        now = self._estimate(row, case.budget)
         rows = [
             each
             for each in baseline.results.rows
@@ -220,7 +229,8 @@ class Evidence:
         if now != row.artifact.sha256:
             raise Unmeasured("the artifact in build/ is not the one that was measured: its sha256 differs")
 
-    def _estimate(self, row: Row, metric: str) -> Estimate:
+    def _estimate(self, row: Row, budget: Budget) -> Estimate:
+        metric = budget.metric
         estimate = row.estimates.get(metric)
         if estimate is None:
             raise Unmeasured(row.unmeasured.get(metric, "the results do not say why"))
@@ -228,7 +238,8 @@ class Evidence:
             raise Unmeasured(f"the value is {estimate.value}")
         if estimate.provenance is Provenance.ESTIMATED:
             raise Unmeasured("the value is estimated, not measured")
-        if self.project.all_metrics[metric].wall_clock and (estimate.provenance is Provenance.EMULATED or row.emulated):
+        is_emulated = estimate.provenance is Provenance.EMULATED or row.emulated
+        if self._metric(budget).wall_clock and is_emulated and not budget.emulated:
             raise Unmeasured("the target's clock is emulated")
         _check_raw_values(row, metric, estimate)
         if metric in _FROM_PREDICTIONS or metric.startswith(USER_PREFIX):
@@ -270,7 +281,7 @@ def _check_raw_values(row: Row, metric: str, estimate: Estimate) -> None:
     elif metric == "size":
         follows = estimate.value == row.artifact.size_bytes
     elif row.processes:
-        again = timings(row.processes, estimate.provenance) | memory(row.processes, estimate.provenance)
+        again = timings(row.processes, estimate.provenance) | memory(row.processes)
         follows = _without_interval(again.get(metric, estimate)) == _without_interval(estimate)
     else:
         follows = not METRICS[metric].on_target

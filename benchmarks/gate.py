@@ -5,11 +5,14 @@ Limits are inclusive, and values are compared as they were measured, never as th
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
+
 from edgecc.benchmarks import regression
 from edgecc.benchmarks.baseline import Baseline
 from edgecc.benchmarks.built import Built
 from edgecc.benchmarks.evidence import Case, Evidence, Observation, Unmeasured
 from edgecc.errors import ArtifactError, ExitCode
+from edgecc.metrics import Ability
 from edgecc.project import Budget, Project
 from edgecc.results import Judgement, Ratio, Results, Status, Verdict
 from edgecc.units import Unit, format_points, format_value
@@ -25,7 +28,13 @@ _MOST_EXTRA_DIGITS = 10
 """Beyond these, scaling to ms or kB rounds as well, and the value is shown as it is kept."""
 
 
-def judge(project: Project, results: Results, built: Built, baseline: Baseline | None = None) -> Judgement:
+def judge(
+    project: Project,
+    results: Results,
+    built: Built,
+    baseline: Baseline | None = None,
+    abilities: Mapping[str, Set[Ability]] | None = None,
+) -> Judgement:
     """Judge every budget of the project on every artifact and target it speaks of.
 
     Raises:
@@ -36,16 +45,13 @@ def judge(project: Project, results: Results, built: Built, baseline: Baseline |
             f"expected the results of the project {project.name}; got those of {results.project}",
             hint="edgecc bench measures this project",
         )
-    evidence = Evidence(project, results, built, baseline)
+    evidence = Evidence(project, results, built, baseline, abilities or {})
     verdicts: list[Verdict] = []
     left_out: list[str] = []
     for budget in project.budgets:
         cases = list(evidence.cases(budget))
         verdicts += [_verdict_on(case, evidence) for case in cases] or [_nothing_judged(budget, project)]
-        left_out += [
-            f"{budget.metric} on {name}: its clock is emulated, and no time from it can pass"
-            for name in evidence.emulated_targets(budget)
-        ]
+        left_out += [f"{budget.metric} on {name}: {reason}" for name, reason in evidence.left_out(budget).items()]
     return Judgement(
         run_id=results.run_id,
         project=project.name,

@@ -8,14 +8,18 @@ from __future__ import annotations
 import importlib.metadata
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Lock
+from typing import Any
 from zipfile import BadZipFile
 
 from edgecc import scoring
-from edgecc.benchmarks.paired import ENOUGH_S, run_in_turn
+from edgecc.benchmarks.paired import ENOUGH_S, LOADS, run_in_turn
 from edgecc.benchmarks.payoff import judge_steps
 from edgecc.benchmarks.plan import BenchPlan, PlannedPair
 from edgecc.benchmarks.regression import LOOKS
@@ -30,8 +34,9 @@ from edgecc.results import Environment, Failure, FailureKind, PairedRun, Results
 from edgecc.samples import by_name, sample_count, take
 from edgecc.scoring import UserMetric
 from edgecc.targets.arrays import read_outputs, write_inputs
-from edgecc.targets.target import Target
-from edgecc.targets.wire import RUNTIME_OF, InstructionsTask, LatencyTask, OutputsTask, RunRequest
+from edgecc.targets.target import THIS_MACHINE, Target
+from edgecc.targets.turns import is_taken
+from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunReply, RunRequest
 
 TIMED_SAMPLES = 32
 """How many samples the timed inferences get: the runner goes round no more, and a slow link need not carry them all."""
@@ -48,7 +53,7 @@ def measure(plan: BenchPlan, targets: Sequence[Target], progress: Progress | Non
 
     Args:
         plan: what to measure, and how much.
-        targets: open targets; the caller closes them.
+        targets: open targets; the caller closes them. Those of different devices are measured side by side.
         progress: where to report; silent without it.
 
     Raises:
@@ -67,7 +72,7 @@ def measure(plan: BenchPlan, targets: Sequence[Target], progress: Progress | Non
             with writing_to(bench.folder):
                 write_inputs(bench.samples_path, by_name(evaluation.x))
                 write_inputs(bench.timed_samples_path, by_name(take(evaluation.x, slice(TIMED_SAMPLES))))
-        measured = [bench.measure_target(target) for target in targets]
+        measured = _side_by_side(bench, targets)
     rows = [row for rows, _ in measured for row in rows]
     return Results(
         run_id=new_run_id(started_at),
@@ -94,6 +99,32 @@ def interleaved(attempts: Sequence[Attempt], processes: int) -> Iterator[Attempt
         yield from attempts if index % 2 == 0 else reversed(attempts)
 
 
+def _side_by_side(bench: _Bench, targets: Sequence[Target]) -> list[tuple[list[Row], list[PairedRun]]]:
+    """What each target gave, in their order: a thread for each device, and its targets one after the other."""
+    by_device: dict[str, list[int]] = {}
+    for index, target in enumerate(targets):
+        by_device.setdefault(target.device, []).append(index)
+    measured: dict[int, tuple[list[Row], list[PairedRun]]] = {}
+
+    def measure_device(device: str) -> None:
+        for index in by_device[device]:
+            measured[index] = bench.measure_target(targets[index])
+
+    if len(by_device) == 1:
+        measure_device(targets[0].device)
+    else:
+        with ThreadPoolExecutor(max_workers=len(by_device), thread_name_prefix="device") as pool:
+            try:
+                deque(pool.map(measure_device, by_device), maxlen=0)
+            except BaseException:
+                # Interrupted, or one failed: the others are not waited for longer than the process they wait for.
+                bench.stopped.set()
+                for target in targets:
+                    target.close()
+                raise
+    return [measured[index] for index in range(len(targets))]
+
+
 @dataclass(frozen=True)
 class _Bench:
     plan: BenchPlan
@@ -102,6 +133,9 @@ class _Bench:
     folder: Path
     """Scratch space, where samples and raw outputs lie while they are needed."""
     progress: Progress
+    stopped: Event = field(default_factory=Event)
+    scoring_lock: Lock = field(default_factory=Lock)
+    """The project's own metrics need not be made for threads."""
 
     @property
     def samples_path(self) -> Path:
@@ -117,18 +151,24 @@ class _Bench:
         environment = None
         try:
             environment = target.probe()
-            kinds = (self.evaluation is not None) + target.counts_instructions
-            steps = len(attempts) * (self.plan.bench.processes + kinds)
+            if target.device == THIS_MACHINE and is_taken():
+                self.progress.note(f"{target.name}: something else measures on this machine; the two take turns")
+            steps = len(attempts) * self._steps(target)
             with self.progress.task(f"measuring on {target.name}", steps) as task:
                 self._time(target, attempts, task)
                 self._count(target, attempts, task)
                 self._score(target, attempts, task)
             for pair in self.plan.pairs:
-                if pair.target == target.name:
+                if pair.target == target.name and "latency" in target.abilities and not target.emulated:
                     paired.append(self._measure_in_turn(target, pair, environment))  # noqa: PERF401 - kept one by one
         except TargetError as error:
             self._lose(target, attempts, error)
         return RowMaker(self.plan, target, environment, self.evaluation).rows(attempts), paired
+
+    def _steps(self, target: Target) -> int:
+        """Of the progress bar, for each artifact."""
+        once = {"latency": self.plan.bench.processes, "outputs": int(self.evaluation is not None), "instructions": 1}
+        return sum(once[ability] for ability in target.abilities)
 
     def _measure_in_turn(self, target: Target, pair: PlannedPair, environment: Environment) -> PairedRun:
         name = f"{pair.candidate.variant} ({pair.candidate.artifact.format}) and its baseline on {target.name}"
@@ -136,7 +176,7 @@ class _Bench:
         with self.progress.task(f"measuring {name} in turn", 2 * max(LOOKS)) as task:
             return run_in_turn(
                 pair,
-                lambda attempt: self._time_once(target, attempt, ENOUGH_S),
+                lambda attempt: self._time_once(target, attempt, enough_s=ENOUGH_S, loads=LOADS),
                 budgets=budgets,
                 time_limit_s=self.plan.bench.pair_time_limit,
                 environment=environment,
@@ -150,6 +190,8 @@ class _Bench:
                 attempt.failure = Failure(kind=FailureKind.TARGET_LOST, message=error.message)
 
     def _time(self, target: Target, attempts: Sequence[Attempt], task: Task) -> None:
+        if "latency" not in target.abilities:
+            return
         for attempt in interleaved(attempts, self.plan.bench.processes):
             # One failed process condemns the row, so that no number comes from the survivors alone.
             if attempt.failure is None:
@@ -157,10 +199,10 @@ class _Bench:
                 self._time_once(target, attempt)
             task.advance()
 
-    def _time_once(self, target: Target, attempt: Attempt, enough_s: float | None = None) -> None:
-        task = LatencyTask(inferences=self.plan.bench.inferences, enough_s=enough_s, seed=self.plan.seed)
+    def _time_once(self, target: Target, attempt: Attempt, **changes: Any) -> None:
+        task = LatencyTask(inferences=self.plan.bench.inferences, seed=self.plan.seed, **changes)
         inputs = None if self.evaluation is None else self.timed_samples_path
-        reply = target.run(self._request(target, attempt, task, inputs), timeout_s=self.plan.bench.time_limit)
+        reply = self._run(target, self._request(target, attempt, task, inputs), self.plan.bench.time_limit)
         attempt.failure = reply.failure
         if reply.process is not None:
             attempt.processes.append(reply.process)
@@ -169,26 +211,24 @@ class _Bench:
             attempt.failure = Failure(kind=FailureKind.CRASHED, message="the runner answered without timings")
 
     def _count(self, target: Target, attempts: Sequence[Attempt], task: Task) -> None:
-        for attempt in attempts if target.counts_instructions else ():
-            if attempt.failure is None:
-                task.describe(f"counting {attempt.variant} ({attempt.format})")
-                self._count_once(target, attempt)
-            task.advance()
-
-    def _count_once(self, target: Target, attempt: Attempt) -> None:
-        """What cannot be counted can still be timed and scored."""
+        if "instructions" not in target.abilities:
+            return
+        counted = [attempt for attempt in attempts if attempt.failure is None]
         inputs = None if self.evaluation is None else self.timed_samples_path
-        request = self._request(target, attempt, InstructionsTask(seed=self.plan.seed), inputs)
-        reply = target.run(request, timeout_s=COUNTING_FACTOR * self.plan.bench.time_limit)
-        if reply.failure is not None:
-            attempt.instructions = f"{reply.failure.kind.replace('_', ' ')}: {reply.failure.message}"
-        else:
-            attempt.instructions = reply.instructions or "the target answered without a count"
-        attempt.instructions_counter = reply.instructions_counter
+        instructions = InstructionsTask(seed=self.plan.seed)
+        requests = [self._request(target, attempt, instructions, inputs) for attempt in counted]
+        task.describe("counting instructions")
+        replies = target.run_all(requests, timeout_s=COUNTING_FACTOR * self.plan.bench.time_limit)
+        for attempt, reply in zip(counted, replies, strict=True):
+            _keep_count(attempt, reply)
+            task.advance()
+        task.advance(len(attempts) - len(counted))
 
     def _score(self, target: Target, attempts: Sequence[Attempt], task: Task) -> None:
         for attempt in attempts:
-            if self.evaluation is not None:
+            if "outputs" not in target.abilities:
+                attempt.classes = "the target runs no evaluation set"
+            elif self.evaluation is not None:
                 if attempt.failure is None:
                     task.describe(f"scoring {attempt.variant} ({attempt.format})")
                     self._score_once(target, attempt, self.evaluation)
@@ -197,20 +237,26 @@ class _Bench:
 
     def _score_once(self, target: Target, attempt: Attempt, evaluation: EvaluationSet) -> None:
         samples = sample_count(evaluation.x)
-        outputs = self.folder / "outputs.npy"
-        outputs.unlink(missing_ok=True)
-        request = self._request(target, attempt, OutputsTask(), self.samples_path, outputs)
-        # In proportion: the limit is for a process that runs `inferences` of them.
-        times = max(1.0, samples / self.plan.bench.inferences)
-        reply = target.run(request, timeout_s=times * self.plan.bench.time_limit)
-        raw = reply.failure or _read_outputs(outputs, samples)
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            outputs = Path(folder) / "outputs.npy"
+            request = self._request(target, attempt, OutputsTask(), self.samples_path, outputs)
+            # In proportion: the limit is for a process that runs `inferences` of them.
+            times = max(1.0, samples / self.plan.bench.inferences)
+            reply = self._run(target, request, times * self.plan.bench.time_limit)
+            raw = reply.failure or _read_outputs(outputs, samples)
         if isinstance(raw, Failure):
             attempt.failure = raw
             return
         values = [dequantize(*pair) for pair in zip(raw, reply.outputs, strict=True)]
         attempt.classes = scoring.top1(values) if evaluation.is_classification else "the labels are not classes"
         attempt.class_count = scoring.class_count(values)
-        attempt.scores = {metric.name: own_score(metric, values, evaluation) for metric in self.metrics}
+        with self.scoring_lock:
+            attempt.scores = {metric.name: own_score(metric, values, evaluation) for metric in self.metrics}
+
+    def _run(self, target: Target, request: RunRequest, timeout_s: float) -> RunReply:
+        if self.stopped.is_set():
+            raise TargetError(f"{target.name}: measuring was stopped")
+        return target.run(request, timeout_s=timeout_s)
 
     def _request(
         self,
@@ -224,13 +270,22 @@ class _Bench:
         return RunRequest(
             artifact_path=str(subject.path),
             artifact_sha256=subject.artifact.sha256,
-            runtime=RUNTIME_OF[attempt.format],
+            runtime=target.runtime_of(attempt.format),
             num_threads=target.num_threads,
             inputs_path=None if inputs is None else str(inputs),
             shapes=subject.shapes,
             outputs_path=None if outputs is None else str(outputs),
             task=task,
         )
+
+
+def _keep_count(attempt: Attempt, reply: RunReply) -> None:
+    """What cannot be counted can still be timed and scored."""
+    if reply.failure is not None:
+        attempt.instructions = f"{reply.failure.kind.replace('_', ' ')}: {reply.failure.message}"
+    else:
+        attempt.instructions = reply.instructions or "the target answered without a count"
+    attempt.instructions_counter = reply.instructions_counter
 
 
 def _read_outputs(path: Path, samples: int) -> tuple[scoring.Array, ...] | Failure:

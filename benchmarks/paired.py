@@ -15,6 +15,10 @@ from edgecc.results import Environment, PairedRun, Ratio, Status
 ENOUGH_S = 0.5
 """How long one process times inferences: more processes tell more than longer ones do."""
 
+LOADS = 5
+"""Over how many loads of the model they are spread: where a small model lies in memory is most of what makes one
+process slower than another, and a load costs less than a process."""
+
 TimeOnce = Callable[[Attempt], None]
 """Times an artifact in one fresh process: the attempt gets a process more, or a failure."""
 

@@ -20,7 +20,6 @@ from edgecc.samples import sample_count
 from edgecc.scoring import Classes
 from edgecc.targets.noise import noise_warnings
 from edgecc.targets.target import Target
-from edgecc.targets.wire import RUNTIME_OF
 
 _NO_EVALUATION = "no evaluation set was given"
 
@@ -88,7 +87,7 @@ class RowMaker:
             target_options=self.plan.target_options.get(self.target.name, {}),
             emulated=self._emulated,
             environment=self.environment,
-            runtime=RUNTIME_OF[attempt.format],
+            runtime=self.target.runtime_of(attempt.format),
             num_threads=self.target.num_threads,
             processes=tuple(attempt.processes),
             instructions=() if isinstance(attempt.instructions, str) else attempt.instructions,
@@ -106,18 +105,18 @@ class RowMaker:
         samples = len(attempt.predictions)
         answers = {
             **statistics.timings(attempt.processes, provenance),
-            **statistics.memory(attempt.processes, provenance),
-            "accuracy": statistics.score(accuracy, samples, provenance),
-            "agreement.top1": statistics.score(agreement, samples, provenance),
-            **self._own_scores(attempt, provenance),
+            **statistics.memory(attempt.processes),
+            "accuracy": statistics.score(accuracy, samples),
+            "agreement.top1": statistics.score(agreement, samples),
+            **self._own_scores(attempt),
             "instructions": statistics.instructions(attempt.instructions),
         }
         return with_intervals(answers, attempt.processes)
 
-    def _own_scores(self, attempt: Attempt, provenance: Provenance) -> Answers:
+    def _own_scores(self, attempt: Attempt) -> Answers:
         samples = 0 if self.evaluation is None else sample_count(self.evaluation.x)
         scores = {name: attempt.scores.get(name, _NO_EVALUATION) for name in self.plan.metrics}
-        return {user_metric(name): statistics.score(score, samples, provenance) for name, score in scores.items()}
+        return {user_metric(name): statistics.score(score, samples) for name, score in scores.items()}
 
     @property
     def _emulated(self) -> bool:

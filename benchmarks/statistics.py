@@ -34,23 +34,27 @@ def sizes(path: Path) -> Answers:
 
 
 def timings(processes: Sequence[ProcessSample], provenance: Provenance) -> Answers:
-    """Latency, throughput and load time of one artifact from all its processes (at least one)."""
+    """Latency, throughput and load time of one artifact from all its processes; no processes, no times."""
+    if not processes:
+        return dict.fromkeys(
+            (name for name, metric in METRICS.items() if metric.wall_clock), "the target tells no time"
+        )
     answers = _latencies([value for process in processes for value in process.latencies_s])
     answers["load.cold"] = _median([process.load_cold_s for process in processes])
     answers["load.warm"] = _median([process.load_warm_s for process in processes])
     return _with_provenance(answers, provenance)
 
 
-def memory(processes: Sequence[ProcessSample], provenance: Provenance) -> Answers:
+def memory(processes: Sequence[ProcessSample]) -> Answers:
     """The largest peak among the processes; no runtime here tells its arena."""
     peaks = [process.memory_peak_bytes for process in processes]
     known = [peak for peak in peaks if peak is not None]
     answers: Answers = {"memory.arena": "the runtime does not tell its arena"}
-    if len(known) < len(peaks):
+    if len(known) < len(peaks) or not known:
         answers["memory.peak"] = "the target does not tell the peak memory of a process"
     else:
         answers["memory.peak"] = Estimate(value=max(known), samples=len(known))
-    return _with_provenance(answers, provenance)
+    return answers
 
 
 def instructions(counts: Sequence[int] | str) -> Estimate | str:
@@ -76,9 +80,9 @@ def _runtime_version(row: Row) -> str | None:
     return row.environment.runtimes.get(row.runtime) if row.environment else None
 
 
-def score(value: float | str, samples: int, provenance: Provenance) -> Estimate | str:
+def score(value: float | str, samples: int) -> Estimate | str:
     """A score over `samples` samples, or the reason why there is none."""
-    return value if isinstance(value, str) else Estimate(value=value, samples=samples, provenance=provenance)
+    return value if isinstance(value, str) else Estimate(value=value, samples=samples)
 
 
 def split(answers: Mapping[str, Estimate | str], metrics: Iterable[str]) -> tuple[dict[str, Estimate], dict[str, str]]:

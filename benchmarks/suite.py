@@ -17,7 +17,7 @@ from edgecc.errors import ArtifactError, DataError, TargetError
 from edgecc.files import sha256_of_file, sha256_of_json, write_atomically
 from edgecc.progress import Progress, Silent, Task
 from edgecc.project import TargetSpec
-from edgecc.results import Environment, Results
+from edgecc.results import MOMENTARY, Environment, Results
 from edgecc.targets.target import Target
 
 OpenTarget = Callable[[str, TargetSpec], Target]
@@ -148,7 +148,7 @@ class _Runner:
             "shapes": artifact.shapes,
             "settings": self.settings.model_dump(include={"processes", "inferences"}),
             "target": self.spec.model_dump(),
-            "environment": environment.model_dump(exclude={"load_average"}),
+            "environment": environment.model_dump(exclude=set(MOMENTARY)),
         }
         names = (artifact.label, self.target_name, self.settings_name)
         # No name has an @, so that two rows never share a file.

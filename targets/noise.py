@@ -13,7 +13,12 @@ def noise_warnings(environment: Environment, num_threads: int, *, pinned: bool) 
         num_threads: of the runtime.
         pinned: whether cores were chosen for it, so that others are left for all else.
     """
-    found = (_governor(environment), _cores(environment, num_threads, pinned=pinned), _load(environment))
+    found = (
+        _governor(environment),
+        _cores(environment, num_threads, pinned=pinned),
+        _load(environment),
+        _throttling(environment),
+    )
     return tuple(warning for warning in found if warning is not None)
 
 
@@ -50,3 +55,10 @@ def _load(environment: Environment) -> str | None:
         f"the load average was {environment.load_average:.1f} on {environment.cores} cores when measuring began: other "
         "work, or a compile that had just ended; stop it, or bench again when the machine is idle"
     )
+
+
+def _throttling(environment: Environment) -> str | None:
+    if environment.throttling is None:
+        return None
+    heat = "" if environment.temperature_c is None else f" at {environment.temperature_c:.0f} °C"
+    return f"the device slows itself down ({environment.throttling}{heat}); cool it, or give it a better power supply"

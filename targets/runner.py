@@ -1,5 +1,7 @@
 """Runs one model file on a device and gives raw values back: `python runner.py < request.json > reply.json`.
 
+With two arguments, `python runner.py request.json reply.json`, it reads and writes these files.
+
 This one file is copied onto devices, so it imports nothing of edgecc: it needs Python 3.9, numpy and one runtime.
 Request and reply are those of `wire.py`. Whatever a runtime prints goes to stderr, never into the reply.
 Times are in seconds, sizes in bytes.
@@ -48,6 +50,10 @@ WARMUP_CAP_S = 3.0
 
 FEWEST_TIMED = 10
 """However slow the model and little the time."""
+RELOADED_BYTES = 64e6
+"""How much all loads of one process may be together: those before are kept, or the next would lie in the same place."""
+RELOADED_WARMUP_S = 0.005
+"""How long a further load runs before it is timed: the processor is warm, but its caches hold another's weights."""
 
 # What `spin_s` adds to every timed call is a counted loop: reading a clock in it would be too coarse for 10 µs models.
 SPIN_CALIBRATIONS = 25
@@ -71,6 +77,9 @@ _ASK_VALGRIND = bytes.fromhex(
 )
 _RUNNING_ON_VALGRIND = 0x1001
 _ZERO_STATS, _START_INSTRUMENTATION, _DUMP_STATS = 0x43540001, 0x43540004, 0x43540000  # of callgrind.h
+
+THROTTLING = ("under-voltage", "capped frequency", "throttled", "soft temperature limit")
+"""The lowest bits of what a Raspberry Pi's `vcgencmd get_throttled` tells."""
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
@@ -126,6 +135,18 @@ class LiteRt:
             interpreter.set_tensor(index, array)
         interpreter.invoke()
         return list(map(interpreter.get_tensor, self._output_indexes))  # quicker than a comprehension
+
+
+class TfliteRuntime(LiteRt):
+    """A TFLite file in LiteRT's predecessor, for devices that have no other: its last release is 2.14, for numpy 1."""
+
+    distributions = ("tflite-runtime",)
+
+    @staticmethod
+    def module() -> Any:
+        from tflite_runtime import interpreter
+
+        return interpreter
 
 
 def _litert_spec(detail: Dict[str, Any]) -> Spec:
@@ -200,18 +221,20 @@ def _onnx_spec(node: Any) -> Spec:
 
 
 Model = Union[LiteRt, OnnxRuntime]
-RUNTIMES: Dict[str, Type[Model]] = {"litert": LiteRt, "onnxruntime": OnnxRuntime}
+RUNTIMES: Dict[str, Type[Model]] = {"litert": LiteRt, "tflite_runtime": TfliteRuntime, "onnxruntime": OnnxRuntime}
 
 
 def main() -> None:
+    request_path, reply_path = sys.argv[1:] or (0, os.dup(1))
     # A native library that prints would spoil the reply, so file descriptor 1 becomes stderr.
-    reply_file = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     faulthandler.enable()
     _end_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    json.dump(answer(json.load(sys.stdin)), reply_file)
-    reply_file.close()
+    with open(request_path) as request_file:  # noqa: PTH123 - it may be a descriptor
+        request = json.load(request_file)
+    with open(reply_path, "w") as reply_file:  # noqa: PTH123
+        json.dump(answer(request), reply_file)
     # Some runtimes crash while the interpreter shuts down; the values are valid all the same.
     sys.stderr.flush()
     os._exit(0)
@@ -259,9 +282,8 @@ def _run(request: Request) -> Dict[str, Any]:
         _write_outputs(model, request)
         return reply
     if request["task"]["kind"] == "instructions":
-        _count_instructions(model, request)
-        return reply
-    process = _time_inferences(model, request, memory)
+        return {**reply, "instructions": _count_instructions(model, request)}
+    process = _time_inferences(runtime, model, request, memory)
     return {**reply, "process": {**process, "load_cold_s": load_cold_s, "load_warm_s": load_warm_s}}
 
 
@@ -292,7 +314,7 @@ def _load(runtime: Type[Model], request: Request) -> Tuple[Model, float]:
     return model, time.perf_counter() - start
 
 
-def _time_inferences(model: Model, request: Request, memory: _Memory) -> Dict[str, Any]:
+def _time_inferences(runtime: Type[Model], model: Model, request: Request, memory: _Memory) -> Dict[str, Any]:
     feeds = _feeds(model.inputs(), request)
     first = next(feeds)
     model.resize([array.shape for array in first])
@@ -304,13 +326,32 @@ def _time_inferences(model: Model, request: Request, memory: _Memory) -> Dict[st
     samples = [first, *itertools.islice(feeds, MAX_TIMED_SAMPLES - 1)]
     for feed in samples:  # reading them has cooled the caches again
         model.infer(feed)
-    turns = itertools.islice(itertools.cycle(samples), _inferences(request["task"], median_s))
-    if spin_s is None:
-        latencies_s = [_time_one(model, feed) for feed in turns]
-    else:
-        latencies_s = [_time_one_and_spin(model, feed, spin_turns) for feed in turns]
+    latencies_s: List[float] = []
+    models = [model]
+    for count in _shares(_inferences(request["task"], median_s), request):
+        if latencies_s:
+            models.append(_load_again(runtime, request, first))
+        turns = itertools.islice(itertools.cycle(samples), count)
+        if spin_s is None:
+            latencies_s += [_time_one(models[-1], feed) for feed in turns]
+        else:
+            latencies_s += [_time_one_and_spin(models[-1], feed, spin_turns) for feed in turns]
     gc.enable()
     return {"latencies_s": latencies_s, "warmups": warmups + len(samples), "memory_peak_bytes": peak_bytes}
+
+
+def _shares(inferences: int, request: Request) -> List[int]:
+    """How many of the inferences each load of the model gets."""
+    room = int(RELOADED_BYTES // Path(request["artifact_path"]).stat().st_size)
+    loads = max(1, min(request["task"]["loads"], inferences, room))
+    return [(inferences + index) // loads for index in range(loads)]
+
+
+def _load_again(runtime: Type[Model], request: Request, feed: Sequence[Array]) -> Model:
+    model, _ = _load(runtime, request)
+    model.resize([array.shape for array in feed])
+    _time_block(model, feed, RELOADED_WARMUP_S)
+    return model
 
 
 def _inferences(task: Dict[str, Any], median_s: float) -> int:
@@ -335,10 +376,10 @@ def _warm_up(model: Model, feed: Sequence[Array]) -> Tuple[int, float]:
     return count, previous
 
 
-def _time_block(model: Model, feed: Sequence[Array]) -> List[float]:
+def _time_block(model: Model, feed: Sequence[Array], duration_s: float = WARMUP_BLOCK_S) -> List[float]:
     values: List[float] = []
     start = time.perf_counter()
-    while len(values) < WARMUP_BLOCK_INFERENCES or time.perf_counter() - start < WARMUP_BLOCK_S:
+    while len(values) < WARMUP_BLOCK_INFERENCES or time.perf_counter() - start < duration_s:
         values.append(_time_one(model, feed))
     return values
 
@@ -372,20 +413,41 @@ def _time_spin(spin_turns: int) -> float:
     return time.perf_counter() - start
 
 
-def _count_instructions(model: Model, request: Request) -> None:
-    """Have callgrind write a file of counts for each of the IDLE_COUNTS, then one for each inference."""
+def _count_instructions(model: Model, request: Request) -> List[int]:
+    """The counts of single inferences; callgrind writes its own into files, and none are here."""
     feed = next(_feeds(model.inputs(), request))
     model.resize([array.shape for array in feed])
-    callgrind = _Callgrind()
+    counter = _Callgrind() if request["task"]["counter"] == "callgrind" else _Clock()
     gc.disable()
     for _ in range(COUNT_WARMUPS):
         model.infer(feed)
-    callgrind.start()
+    counter.start()
     for _ in range(IDLE_COUNTS):
-        callgrind.count(len, feed)
+        counter.count(len, feed)
     for _ in range(request["task"]["inferences"]):
-        callgrind.count(model.infer, feed)
+        counter.count(model.infer, feed)
     gc.enable()
+    return counter.counts()
+
+
+class _Clock:
+    """The clock of an emulated machine that advances 1 ns with every instruction. Elsewhere its counts mean nothing."""
+
+    def __init__(self) -> None:
+        self._counts: List[int] = []
+
+    def start(self) -> None:
+        self.count(len, [])  # its own code is met for the first time
+        self._counts.clear()
+
+    def count(self, infer: Callable[[Sequence[Array]], Any], feed: Sequence[Array]) -> None:
+        start = time.perf_counter_ns()
+        infer(feed)
+        self._counts.append(time.perf_counter_ns() - start)
+
+    def counts(self) -> List[int]:
+        idle = min(self._counts[:IDLE_COUNTS])
+        return [count - idle for count in self._counts[IDLE_COUNTS:]]
 
 
 class _Callgrind:
@@ -414,6 +476,9 @@ class _Callgrind:
         self._ask(self._zero)
         infer(feed)
         self._ask(self._dump)
+
+    def counts(self) -> List[int]:
+        return []
 
 
 def _valgrind_request(code: int) -> Any:
@@ -615,6 +680,9 @@ def describe_environment() -> Dict[str, Any]:
         "runtimes": {name: version for name, version in versions.items() if version},
         "emulated": False,
         "load_average": os.getloadavg()[0],
+        "frequency_mhz": _frequency_mhz(cores[0]),
+        "temperature_c": _temperature_c(),
+        "throttling": _throttling(),
     }
 
 
@@ -625,6 +693,33 @@ def _cpu_model() -> str:
         if fields.get(key):
             return fields[key]
     return platform.processor() or platform.machine()
+
+
+def _frequency_mhz(core: int) -> Optional[float]:
+    """The clock of a core at this moment."""
+    khz = _read(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq").strip()
+    if khz.isdigit():
+        return int(khz) / 1000
+    lines = [line.partition(":")[2] for line in _read("/proc/cpuinfo").splitlines() if line.startswith("cpu MHz")]
+    return float(lines[0]) if lines else None
+
+
+def _temperature_c() -> Optional[float]:
+    """Of the hottest of what Linux calls thermal zones."""
+    zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
+    texts = [_read(str(zone)).strip() for zone in zones]
+    values = [int(text) / 1000 for text in texts if text.lstrip("-").isdigit()]
+    return max(values) if values else None
+
+
+def _throttling() -> Optional[str]:
+    """What a Raspberry Pi's firmware says slows it down now, in words; None where nothing does or nobody tells."""
+    text = _read("/sys/devices/platform/soc/soc:firmware/get_throttled").strip()
+    try:
+        flags = int(text, 16)
+    except ValueError:
+        return None
+    return ", ".join(words for bit, words in enumerate(THROTTLING) if flags >> bit & 1) or None
 
 
 def _version(runtime: Type[Model]) -> Optional[str]:

@@ -1,6 +1,7 @@
 """The wire format between a target and the runner on the device: one JSON request, one JSON reply.
 
 `runner.py` reads and writes the same JSON with the standard library alone; these are the host's checked views of it.
+The paths in a request are those of the device: a target that carries files there names them anew.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pydantic import PositiveInt
 from edgecc.artifact import Format, Record, TensorSpec
 from edgecc.results import Environment, Failure, ProcessSample, Seconds
 
-Runtime = Literal["litert", "onnxruntime"]
+Runtime = Literal["litert", "tflite_runtime", "onnxruntime"]
 
 RUNTIME_OF: dict[Format, Runtime] = {Format.TFLITE: "litert", Format.ONNX: "onnxruntime"}
 
@@ -24,6 +25,9 @@ class LatencyTask(Record):
     inferences: int
     enough_s: Seconds | None = None
     """Fewer inferences where so many would take longer than this, though no fewer than the runner's FEWEST_TIMED."""
+    loads: PositiveInt = 1
+    """Over how many loads of the model the inferences are spread, where it is small: each load lies elsewhere in
+    memory, which makes a small model up to a fifth slower or faster."""
     seed: int = 0
     """Of the random inputs, drawn to the model's own shapes, where `inputs_path` is None."""
     spin_s: Seconds | None = None
@@ -38,9 +42,12 @@ class OutputsTask(Record):
 
 
 class InstructionsTask(Record):
-    """Count the instructions of single inferences on the thread that asks for them. The runner runs under callgrind."""
+    """Count the instructions of single inferences on the thread that asks for them."""
 
     kind: Literal["instructions"] = "instructions"
+    counter: Literal["callgrind", "clock"] = "callgrind"
+    """What counts: callgrind, under which the runner runs; or the clock of an emulated machine, which advances 1 ns
+    with every instruction. The target knows."""
     inferences: PositiveInt = 5
     seed: int = 0
     """Of the random inputs, drawn to the model's own shapes, where `inputs_path` is None."""

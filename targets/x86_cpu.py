@@ -6,7 +6,6 @@ The runner is imported when something runs: checking a project file asks for the
 from __future__ import annotations
 
 import os
-from types import TracebackType
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -14,6 +13,8 @@ from pydantic import BaseModel, Field, model_validator
 from edgecc.errors import TargetError
 from edgecc.project import Section
 from edgecc.results import Environment
+from edgecc.targets.target import Target
+from edgecc.targets.turns import turn
 from edgecc.targets.wire import InstructionsTask, RunReply, RunRequest
 from edgecc.units import ByteSize
 
@@ -41,17 +42,17 @@ class X86CpuOptions(Section):
         return self
 
 
-class X86CpuTarget:
+class X86CpuTarget(Target):
     """Runs on this machine's own CPU, one fresh process a request."""
 
     kind: ClassVar[str] = "x86_cpu"
     Options: ClassVar[type[BaseModel]] = X86CpuOptions
-    emulated: ClassVar[bool] = False
 
     def __init__(self, name: str, options: X86CpuOptions) -> None:
         self.name = name
         self.num_threads = options.num_threads
-        self.counts_instructions = options.instructions is not None
+        if options.instructions is not None:
+            self.abilities |= {"instructions"}
         self._options = options
 
     def probe(self) -> Environment:
@@ -76,18 +77,8 @@ class X86CpuTarget:
         from edgecc.targets.instructions import count_instructions
 
         run = count_instructions if isinstance(request.task, InstructionsTask) else run_in_child
-        return run(request, timeout_s=timeout_s, memory_limit_bytes=self._options.memory_limit, pin=self._pin())
-
-    def close(self) -> None:
-        """Nothing is held between runs."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        with turn():
+            return run(request, timeout_s=timeout_s, memory_limit_bytes=self._options.memory_limit, pin=self._pin())
 
     def _check_machine(self, environment: Environment) -> None:
         if environment.machine != "x86_64":
@@ -96,12 +87,9 @@ class X86CpuTarget:
                 hint="give this machine a target of its own kind, or run edgecc on an x86-64",
             )
         if not environment.runtimes:
-            from edgecc.targets.runner import RUNTIMES
-
-            packages = [runtime.distributions[0] for runtime in RUNTIMES.values()]
             raise TargetError(
-                f"target `{self.name}`: expected a runtime, {' or '.join(packages)}; neither is installed",
-                hint=f"pip install {' '.join(packages)}",
+                f"target `{self.name}`: expected a runtime, ai-edge-litert or onnxruntime; neither is installed",
+                hint="pip install ai-edge-litert onnxruntime",
             )
 
     def _check_cores(self) -> int:

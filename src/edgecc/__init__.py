@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         bench_file,
         bench_suite,
         clean,
+        clean_up_targets,
         compare,
         compile,
         doctor,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         run,
         schemas,
         set_baseline,
+        set_up_targets,
         why,
     )
 
@@ -41,6 +43,7 @@ __all__ = [
     "bench_file",
     "bench_suite",
     "clean",
+    "clean_up_targets",
     "compare",
     "compile",
     "doctor",
@@ -55,6 +58,7 @@ __all__ = [
     "run",
     "schemas",
     "set_baseline",
+    "set_up_targets",
     "why",
 ]
 

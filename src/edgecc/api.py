@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgecc.benchmarks.why import WhyReport
     from edgecc.compiler.backend.lint.finding import LintReport
     from edgecc.compiler.compile import Compilation
+    from edgecc.metrics import Ability
     from edgecc.targets.target import Target
 
 
@@ -296,7 +297,7 @@ def set_baseline(project: str | Path | ProjectFolder = ".") -> Baseline:
     results = load_latest(folder.results)
     baseline = read_baseline(folder)
     judged = folder.project if baseline else _without_regressions(folder.project)
-    return promote(folder, results, judge(judged, results, built_now(folder), baseline))
+    return promote(folder, results, judge(judged, results, built_now(folder), baseline, _abilities(judged)))
 
 
 def _without_regressions(project: Project) -> Project:
@@ -468,7 +469,11 @@ def _judge(folder: ProjectFolder, results: Results) -> Judgement:
     from edgecc.benchmarks.built import built_now
     from edgecc.benchmarks.gate import judge
 
-    return judge(folder.project, results, built_now(folder), read_baseline(folder))
+    return judge(folder.project, results, built_now(folder), read_baseline(folder), _abilities(folder.project))
+
+
+def _abilities(project: Project) -> dict[str, frozenset[Ability]]:
+    return {name: _open(name, spec).abilities for name, spec in project.targets.items()}
 
 
 def _write_reports(folder: ProjectFolder, results: Results, judgement: Judgement) -> list[Path]:
@@ -505,6 +510,35 @@ def list_targets(project: str | Path | ProjectFolder = ".") -> list[TargetAnswer
             reason = f"{error.message} ({error.hint})" if error.hint else error.message
             answers.append(TargetAnswer(name=name, kind=spec.kind, environment=None, reason=reason))
     return answers
+
+
+def set_up_targets(
+    project: str | Path | ProjectFolder, targets: Sequence[str], progress: Progress | None = None
+) -> list[TargetAnswer]:
+    """Bring to these targets of the project what they lack, and ask each whether it answers now.
+
+    Raises:
+        ProjectError: a name is no target of the project.
+        TargetError: something is missing that only the user can bring, or a target needs no set-up.
+    """
+    folder = _opened(project)
+    specs = _chosen_targets(folder, targets)
+    for name, spec in specs.items():
+        with _open(name, spec) as target:
+            target.set_up(progress or Silent())
+    return [answer for answer in list_targets(folder) if answer.name in specs]
+
+
+def clean_up_targets(project: str | Path | ProjectFolder, targets: Sequence[str]) -> None:
+    """Remove from these targets of the project what setting them up brought.
+
+    Raises:
+        ProjectError: a name is no target of the project.
+        TargetError: a target does not answer, or nothing is ever set up there.
+    """
+    for name, spec in _chosen_targets(_opened(project), targets).items():
+        with _open(name, spec) as target:
+            target.clean_up()
 
 
 def schemas() -> dict[str, Any]:

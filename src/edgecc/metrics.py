@@ -9,6 +9,8 @@ from typing import Literal
 from edgecc.units import Unit
 
 Better = Literal["lower", "higher"]
+Ability = Literal["latency", "outputs", "instructions"]
+"""What a target can do: time inferences, run an evaluation set, count instructions."""
 USER_PREFIX = "user."
 
 
@@ -26,6 +28,15 @@ class Metric:
     """True where an emulated clock would tell nothing about the device."""
     min_samples: int = 1
     """How many values a percentile needs before it is reported at all."""
+
+    @property
+    def ability(self) -> Ability | None:
+        """What a target must be able to do to measure it; None where the artifact alone tells."""
+        if not self.on_target:
+            return None
+        if self.wall_clock or self.name.startswith("memory."):
+            return "latency"
+        return "instructions" if self.name == "instructions" else "outputs"
 
 
 def _percentile(name: str, min_samples: int) -> Metric:
@@ -49,7 +60,7 @@ _ALL = (
     Metric("size.compressed", Unit.BYTES, "lower", "bytes after gzip -9: what an update sends", on_target=False),
     Metric("memory.peak", Unit.BYTES, "lower", "peak resident memory that loading and running added"),
     Metric("memory.arena", Unit.BYTES, "lower", "the runtime's tensor arena, where it tells"),
-    Metric("instructions", Unit.COUNT, "lower", "machine instructions of one inference, under valgrind; never a time"),
+    Metric("instructions", Unit.COUNT, "lower", "machine instructions of one inference, under emulation; never a time"),
     Metric("accuracy", Unit.FRACTION, "higher", "top-1 accuracy on the whole evaluation set, on the target"),
     Metric("agreement.top1", Unit.FRACTION, "higher", "same top-1 class as the reference variant, on the target"),
 )

@@ -460,6 +460,8 @@ class Budget(Section):
     max_regression: Limit | None = None
     """How much worse than in the baseline: in percent; accuracy in percentage points, a metric of the user's own in its
     unit."""
+    emulated: bool = False
+    """Judge the clock of an emulated processor too: a time that no device takes."""
     severity: Literal["error", "warn"] = "error"
 
     @model_validator(mode="after")

@@ -39,6 +39,16 @@ class Environment(Record):
     emulated: bool
     load_average: float | None = None
     """One-minute load before the run started."""
+    frequency_mhz: float | None = None
+    """Of the first core it may use, at that moment, where Linux tells."""
+    temperature_c: float | None = None
+    """Of the hottest thermal zone, where Linux tells."""
+    throttling: str | None = None
+    """What slows the device down now, where it tells: under-voltage, a temperature limit."""
+
+
+MOMENTARY = frozenset({"load_average", "frequency_mhz", "temperature_c", "throttling"})
+"""What of an environment is of one moment, and does not make it another environment."""
 
 
 class FailureKind(StrEnum):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from edgecc.benchmarks.steps import PlannedStep
 from edgecc.errors import TargetError
 from edgecc.project import BenchSection, Project
 from edgecc.results import ArtifactLayers, Environment, Estimate, Failure, LayerError, ProcessSample, Results
+from edgecc.targets.target import Target
 from edgecc.targets.wire import LatencyTask, RunReply, RunRequest
 
 ENVIRONMENT = Environment(
@@ -38,17 +38,14 @@ ENVIRONMENT = Environment(
 EVALUATION_SHA256 = "e" * 64
 
 
-class FakeTarget:
+class FakeTarget(Target):
     """Answers each request as its script says, and remembers what it was asked."""
 
-    kind: ClassVar[str] = "fake"
+    kind: ClassVar[str] = "x86_cpu"
     Options: ClassVar[type[BaseModel]] = BaseModel
-    emulated: ClassVar[bool] = False
 
     def __init__(self, name: str, script: Callable[[RunRequest], RunReply], *, lost: str | None = None) -> None:
         self.name = name
-        self.num_threads = 1
-        self.counts_instructions = False
         self.requests: list[RunRequest] = []
         self._script = script
         self._lost = lost
@@ -61,17 +58,6 @@ class FakeTarget:
     def run(self, request: RunRequest, *, timeout_s: float) -> RunReply:
         self.requests.append(request)
         return self._script(request)
-
-    def close(self) -> None:
-        pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     @property
     def order(self) -> list[str]:
@@ -138,7 +124,7 @@ PROJECT: dict[str, Any] = {
     "model": {"builder": "models:cnn"},
     "data": {"loader": "edgecc:digits"},
     "variants": {"float32": {}, "int8": {"quantize": "int8"}},
-    "targets": {"gateway": {"kind": "fake"}},
+    "targets": {"gateway": {"kind": "x86_cpu"}},
 }
 
 

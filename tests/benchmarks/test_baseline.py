@@ -95,7 +95,7 @@ MakeWorkspace = Callable[..., Workspace]
 @pytest.fixture
 def make_workspace(tmp_path: Path, make_project: MakeProject, make_results: MakeResults) -> MakeWorkspace:
     def make(*budgets: dict[str, Any], targets: tuple[str, ...] = ("gateway",), **sections: Any) -> Workspace:
-        kinds = {name: {"kind": "fake"} for name in targets}
+        kinds = {name: {"kind": "x86_cpu"} for name in targets}
         project = make_project(*budgets, targets=kinds, **sections)
         return Workspace(tmp_path / "demo", project, make_results(targets))
 
@@ -238,7 +238,7 @@ UNFIT: dict[str, tuple[Spoil, str]] = {
     "a variant was left out": (without_a_row, r"float32 \(tflite\) on gateway: it was not measured"),
     "a target was left out": (
         lambda workspace, make_results: workspace.with_project(
-            targets={"gateway": {"kind": "fake"}, "pi": {"kind": "fake"}}
+            targets={"gateway": {"kind": "x86_cpu"}, "pi": {"kind": "x86_cpu"}}
         ),
         r"int8 \(tflite\) on pi: it was not measured",
     ),

@@ -79,7 +79,7 @@ def shown(comparison: Comparison) -> str:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"target_kind": "ssh"}, "target_kind differs: fake before, ssh after"),
+        ({"target_kind": "ssh"}, "target_kind differs: x86_cpu before, ssh after"),
         ({"target_options": {"cpu": "a72"}}, "target_options differs: {} before, {'cpu': 'a72'} after"),
         ({"num_threads": 4}, "num_threads differs: 1 before, 4 after"),
         ({"emulated": True}, "emulated differs: False before, True after"),

@@ -252,7 +252,7 @@ def test_results_of_another_project_are_refused(
         judge(make_project(SIZE, name="other"), make_results(), built)
 
 
-TWO_TARGETS = {"gateway": {"kind": "fake"}, "pi": {"kind": "fake"}}
+TWO_TARGETS = {"gateway": {"kind": "x86_cpu"}, "pi": {"kind": "x86_cpu"}}
 
 
 def test_an_emulated_clock_is_left_out_unless_it_is_named(
@@ -264,6 +264,34 @@ def test_an_emulated_clock_is_left_out_unless_it_is_named(
     assert unnamed.left_out == ("latency.p50 on pi: its clock is emulated, and no time from it can pass",)
     named = judge(make_project({**P50, "target": "pi"}, targets=TWO_TARGETS), results, built)
     assert named.status is Status.UNMEASURED
+
+
+def test_an_emulated_time_meets_a_budget_that_says_so(
+    make_project: MakeProject, make_results: MakeResults, built: Built
+) -> None:
+    results = make_results(("gateway", "pi"), emulated=("pi",))
+    for named in ({}, {"target": "pi"}):
+        judgement = judge(make_project({**P50, **named, "emulated": True}, targets=TWO_TARGETS), results, built)
+        verdict = judgement.verdicts[-1]
+        assert (verdict.target, verdict.status) == ("pi", Status.PASS)
+        assert "(emulated)" in verdict.reason
+        assert judgement.left_out == ()
+
+
+def test_a_target_is_left_out_of_what_it_does_not_measure(
+    make_project: MakeProject, make_results: MakeResults, built: Built
+) -> None:
+    results = make_results(("gateway", "pi"))
+    abilities: Any = {"gateway": {"latency", "outputs"}, "pi": {"instructions"}}
+    judgement = judge(make_project(DROP, P50, SIZE, targets=TWO_TARGETS), results, built, None, abilities)
+    assert [verdict.target for verdict in judgement.verdicts] == ["gateway", "gateway", None]
+    assert set(judgement.left_out) == {
+        "accuracy on pi: the target does not measure it", "latency.p50 on pi: the target does not measure it",
+    }  # fmt: skip
+    named = judge(make_project({**DROP, "target": "pi"}, targets=TWO_TARGETS), results, built, None, abilities)
+    assert [verdict.target for verdict in named.verdicts] == ["pi"]
+    nobody = judge(make_project(P50), make_results(), built, None, {"gateway": frozenset({"instructions"})})
+    assert nobody.status is Status.UNMEASURED
 
 
 def test_accuracy_counts_under_emulation(make_project: MakeProject, make_results: MakeResults, built: Built) -> None:

@@ -111,7 +111,7 @@ def test_the_view_has_a_row_for_each_run_artifact_target_and_metric(folder: Path
         for metric, estimate in row.estimates.items()
     ]
     assert sorted(rows) == sorted(expected)
-    assert keys == [("fake", environment_key(results.rows[0]), results.started_at)]
+    assert keys == [("x86_cpu", environment_key(results.rows[0]), results.started_at)]
 
 
 def test_a_run_stays_when_its_file_goes(folder: Path, save: Save) -> None:

@@ -25,7 +25,8 @@ def count(make_plan: Any, make_target: Any, reply: Any) -> Count:
             return answer if isinstance(request.task, InstructionsTask) else reply(request, SCORES)
 
         target = make_target("host", script)
-        target.counts_instructions = counts
+        if counts:
+            target.abilities |= {"instructions"}
         row = measure(make_plan("a", processes=2), [target]).rows[0]
         return row, [type(request.task) for request in target.requests]
 
@@ -76,7 +77,7 @@ def test_a_value_that_does_not_follow_from_the_counts_is_damage(count: Count) ->
 
 def test_counting_gets_more_time(make_plan: Any, make_target: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     target = make_target("host", lambda request: reply(request, SCORES))
-    target.counts_instructions = True
+    target.abilities |= {"instructions"}
     limits: list[float] = []
 
     def run(request: RunRequest, *, timeout_s: float) -> RunReply:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 
 from edgecc.benchmarks.measure import measure
 from edgecc.benchmarks.plan import BenchPlan
-from edgecc.errors import TargetError, UserCodeError
+from edgecc.errors import OutputError, TargetError, UserCodeError
 from edgecc.metrics import METRICS
 from edgecc.project import MetricSection
 from edgecc.results import Estimate, Failure, FailureKind
@@ -259,3 +261,77 @@ def test_labels_that_are_not_classes_give_no_accuracy(make_plan: MakePlan, make_
     np.savez(plan.evaluation, x=np.zeros((4, 2)), y=np.array([0, 1, 0, 1]), task="other")
     [row] = measure(plan, [make_target("gateway", lambda request: reply(request, SCORES))]).rows
     assert {row.unmeasured[name] for name in ("accuracy", "agreement.top1")} == {"the labels are not classes"}
+
+
+# Several targets
+
+
+def test_targets_of_one_device_take_turns_and_others_run_beside(
+    make_plan: MakePlan, make_target: Make, reply: Reply
+) -> None:
+    """The board answers only once the first of this machine's targets is under way, and the other way round."""
+    barrier = threading.Barrier(2, timeout=30)
+    here = threading.Lock()
+
+    def on_this_machine(request: RunRequest) -> RunReply:
+        assert here.acquire(blocking=False)
+        time.sleep(0.001)
+        here.release()
+        return reply(request, SCORES)
+
+    def meet(request: RunRequest) -> RunReply:
+        if not met:
+            barrier.wait()
+            met.append(True)
+        return reply(request, SCORES)
+
+    met: list[bool] = []
+    targets = [make_target(name, on_this_machine) for name in ("host", "container")]
+    board = make_target("board", meet)
+    board.device = "pi@board"
+    first = targets[0]._script
+    waited: list[bool] = []
+
+    def wait_for_the_board(request: RunRequest) -> RunReply:
+        if not waited:
+            waited.append(True)
+            barrier.wait()
+        return first(request)
+
+    targets[0]._script = wait_for_the_board
+    results = measure(make_plan("float32", "int8"), [*targets, board])
+    assert [row.target for row in results.rows] == ["host", "host", "container", "container", "board", "board"]
+    assert all(row.failure is None for row in results.rows)
+
+
+def test_an_error_on_one_device_stops_the_others(make_plan: MakePlan, make_target: Make, reply: Reply) -> None:
+    started = threading.Event()
+
+    def fail(request: RunRequest) -> RunReply:
+        started.wait(30)
+        raise OutputError("the disk is full")
+
+    def go_on(request: RunRequest) -> RunReply:
+        started.set()
+        time.sleep(0.002)
+        return reply(request, SCORES)
+
+    board = make_target("board", go_on)
+    board.device = "pi@board"
+    with pytest.raises(OutputError, match="disk is full"):
+        measure(make_plan("float32", processes=2000), [make_target("host", fail), board])
+    assert len(board.requests) < 2000
+
+
+def test_what_a_target_cannot_do_is_unmeasured_and_never_tried(
+    make_plan: MakePlan, make_target: Make, reply: Reply
+) -> None:
+    target = make_target("counter", lambda request: RunReply(instructions=(1000, 990), instructions_counter="clock"))
+    target.abilities = frozenset({"instructions"})
+    row = measure(make_plan("float32"), [target]).rows[0]
+    assert [request.task.kind for request in target.requests] == ["instructions"]
+    assert row.failure is None
+    assert row.estimates["instructions"].value == 990
+    assert row.unmeasured["latency.p50"] == "the target tells no time"
+    assert row.unmeasured["accuracy"] == "the target runs no evaluation set"
+    assert "memory.peak" in row.unmeasured

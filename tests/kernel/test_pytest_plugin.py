@@ -24,11 +24,15 @@ from pathlib import Path
 import pytest
 from edgecc.errors import TargetError
 from edgecc.results import Environment, Failure, ProcessSample
+from edgecc.targets.target import Target
 from edgecc.targets.wire import RunReply
 
-class FakeTarget:
-    kind, name, num_threads, emulated, counts_instructions = "fake", "board", 1, False, False
+class FakeTarget(Target):
+    kind, name = "fake", "board"
     requests = []
+
+    def __init__(self):
+        pass
 
     def probe(self):
         return Environment(

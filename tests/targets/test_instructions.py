@@ -133,8 +133,8 @@ def test_a_target_counts_where_it_was_asked_to(
 ) -> None:
     fake = install(monkeypatch, *IDLE, *[5600] * 5)
     target = X86CpuTarget("host", X86CpuOptions.model_validate({"instructions": "callgrind", "memory_limit": "1 GB"}))
-    assert target.counts_instructions
-    assert not X86CpuTarget("host", X86CpuOptions()).counts_instructions
+    assert "instructions" in target.abilities
+    assert "instructions" not in X86CpuTarget("host", X86CpuOptions()).abilities
     assert target.run(make_request(cnn_int8, InstructionsTask()), timeout_s=9.0).instructions == (5000,) * 5
     assert fake.limits == {"timeout_s": 9.0, "memory_limit_bytes": 1e9, "pin": None}
     fake.under.clear()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +18,7 @@ from pydantic import ValidationError
 
 from edgecc.targets import runner
 from edgecc.targets.arrays import read_outputs, write_inputs
-from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply, RunRequest
+from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunReply, RunRequest
 
 Array = npt.NDArray[Any]
 Answer = Callable[[RunRequest], RunReply]
@@ -45,7 +47,7 @@ def refusal(reply: RunReply) -> str:
 def test_it_is_python_3_9_and_starts_with_numpy_alone() -> None:
     tree = ast.parse(Path(runner.__file__).read_text(), feature_version=(3, 9))
     assert _foreign_packages(tree.body) == {"numpy"}
-    assert _foreign_packages(ast.walk(tree)) == {"numpy", "ai_edge_litert", "onnxruntime"}
+    assert _foreign_packages(ast.walk(tree)) == {"numpy", "ai_edge_litert", "tflite_runtime", "onnxruntime"}
 
 
 def _foreign_packages(nodes: Iterable[ast.AST]) -> set[str]:
@@ -323,6 +325,58 @@ def test_a_slow_model_is_timed_less_often_where_that_is_enough(
     reply = answer(make_request(linear.path, LatencyTask(inferences=40, enough_s=enough_s)))
     assert reply.process is not None
     assert len(reply.process.latencies_s) == timed
+
+
+def test_instructions_are_read_from_a_clock_that_counts_them(
+    answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look at the clock takes 40 instructions, each inference 1,000 more."""
+    now = 0
+
+    def look() -> int:
+        nonlocal now
+        now += 40
+        return now
+
+    def infer(self: Any, feed: Any) -> list[Any]:
+        nonlocal now
+        now += 1000
+        return []
+
+    monkeypatch.setattr(time, "perf_counter_ns", look)
+    monkeypatch.setattr(runner.OnnxRuntime, "infer", infer)
+    reply = answer(make_request(linear.path, InstructionsTask(inferences=3, counter="clock")))
+    assert reply.instructions == (1000, 1000, 1000)
+
+
+def test_the_runner_reads_and_writes_files_where_it_is_told(make_request: Any, cnn_int8: Path, tmp_path: Path) -> None:
+    request, reply = tmp_path / "request.json", tmp_path / "reply.json"
+    request.write_text(make_request(cnn_int8, LatencyTask(inferences=3)).model_dump_json())
+    subprocess.run([sys.executable, "-P", runner.__file__, request, reply], check=True, stdin=subprocess.DEVNULL)
+    process = RunReply.model_validate_json(reply.read_bytes()).process
+    assert process is not None
+    assert len(process.latencies_s) == 3
+
+
+@pytest.mark.parametrize(
+    ("inferences", "loads", "room", "shares"),
+    [(40, 1, 1e9, [40]), (41, 4, 1e9, [10, 10, 10, 11]), (3, 5, 1e9, [1, 1, 1]), (40, 5, 0, [40])],
+)
+def test_inferences_are_spread_over_loads_that_all_stay(
+    inferences: int, loads: int, room: float, shares: list[int], answer: Answer, make_request: Any, linear: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    timed: list[object] = []
+    time_one = runner._time_one
+    monkeypatch.setattr(runner, "RELOADED_BYTES", room)
+    monkeypatch.setattr(runner, "_warm_up", lambda model, feed: (0, 1e-6))
+    monkeypatch.setattr(runner, "_time_block", lambda model, feed, duration_s: [])
+    monkeypatch.setattr(runner, "_time_one", lambda model, feed: timed.append(model) or time_one(model, feed))
+    reply = answer(make_request(linear.path, LatencyTask(inferences=inferences, loads=loads)))
+    assert reply.process is not None
+    assert len(reply.process.latencies_s) == inferences
+    assert [len(list(group)) for _, group in itertools.groupby(timed, key=id)] == shares
+    assert len({id(model) for model in timed}) == len(shares)
 
 
 # A slowdown on purpose

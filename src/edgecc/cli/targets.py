@@ -10,18 +10,32 @@ import click
 from edgecc.cli.options import json_flag, project_argument
 
 
-@click.command(epilog="\b\nExample:\n  edgecc targets examples/digits")
+@click.command(
+    epilog="\b\nExamples:\n  edgecc targets examples/digits\n"
+    "  edgecc targets --setup pi\n  edgecc targets --clean-up pi"
+)
 @project_argument
+@click.option("--setup", "set_up", multiple=True, metavar="NAME", help="Bring there what it lacks; may be repeated.")
+@click.option("--clean-up", multiple=True, metavar="NAME", help="Remove what --setup brought; may be repeated.")
 @json_flag
-def targets(project: Path, as_json: bool) -> int:
+def targets(project: Path, set_up: tuple[str, ...], clean_up: tuple[str, ...], as_json: bool) -> int:
     """Say which targets answer here, and why the others do not. Exits 3 if one does not."""
     from rich.table import Table
 
     from edgecc import api
-    from edgecc.cli.console import show
+    from edgecc.cli.console import TerminalProgress, show
     from edgecc.errors import ExitCode
 
-    answers = api.list_targets(project)
+    if set_up and clean_up:
+        raise click.UsageError("expected --setup or --clean-up; got both")
+    if clean_up:
+        api.clean_up_targets(project, clean_up)
+        return ExitCode.PASSED
+    if set_up:
+        with TerminalProgress() as progress:
+            answers = api.set_up_targets(project, set_up, progress)
+    else:
+        answers = api.list_targets(project)
     if as_json:
         click.echo(json.dumps([answer.model_dump(mode="json") for answer in answers]))
     else:
