@@ -25,8 +25,8 @@ test-wheel: $(READY)  ## the tests that need no TensorFlow, against the built wh
 	rm -rf dist build
 	$(BIN)/python -m build --quiet --wheel --outdir dist .
 	$(PYTHON) -m venv build/wheel-venv
-	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis jsonschema onnx 'litert-quantizer<0.12'
-	cd tests && ../build/wheel-venv/bin/python -m pytest -c ../pyproject.toml --rootdir=.. -m "not tf and not dev" .
+	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis jsonschema onnx 'litert-quantizer<0.12' docker paramiko
+	cd tests && ../build/wheel-venv/bin/python -m pytest -c ../pyproject.toml --rootdir=.. -m "not tf and not dev and not docker and not qemu and not ssh" .
 
 check: $(READY)  ## lint, types, import rules
 	$(BIN)/ruff check

@@ -220,8 +220,8 @@ class _Pair:
         return _answered(metric, one, other, Answer.UNKNOWN, unknown)
 
     def _unknown(self, metric: Metric) -> str | None:
-        if metric.wall_clock and self._new.emulated:
-            return "the target's clock is emulated"
+        if metric.device_only and self._new.emulated:
+            return "the target is emulated"
         if self._same_artifact:
             return "it is the same file, so what differs is what else the machine did"
         return self._differs
@@ -254,7 +254,7 @@ def _estimates(old: Row, new: Row, paired: PairedRun | None) -> list[Mapping[str
 
 
 def _of_processes(processes: Sequence[ProcessSample]) -> dict[str, Estimate]:
-    answers = statistics.timings(processes, Provenance.MEASURED) | statistics.memory(processes)
+    answers = statistics.timings(processes, Provenance.MEASURED) | statistics.memory(processes, Provenance.MEASURED)
     return {name: answer for name, answer in answers.items() if isinstance(answer, Estimate)}
 
 

@@ -93,8 +93,8 @@ class Evidence:
         for name in self.project.targets:
             if metric.ability not in self.abilities.get(name, {metric.ability}):
                 reasons[name] = "the target does not measure it"
-            elif metric.wall_clock and name in emulated and not budget.emulated:
-                reasons[name] = "its clock is emulated, and no time from it can pass"
+            elif metric.device_only and name in emulated and not budget.emulated:
+                reasons[name] = "the target is emulated, and nothing of the kind from it can pass"
         return reasons
 
     def _metric(self, budget: Budget) -> Metric:
@@ -135,8 +135,8 @@ class Evidence:
             raise Unmeasured("the baseline holds no such artifact")
         if case.budget.metric not in IN_TURN:
             return self._worsening(case, row, self.baseline)
-        if self._metric(case.budget).wall_clock and row.emulated:
-            raise Unmeasured("the target's clock is emulated")
+        if self._metric(case.budget).device_only and row.emulated:
+            raise Unmeasured("the target is emulated")
         if before.sha256 == row.artifact.sha256:
             return Observation(0.0, "the file is the baseline's, byte for byte")
         return self._in_turn(case, row, self.baseline, before)
@@ -239,8 +239,8 @@ class Evidence:
         if estimate.provenance is Provenance.ESTIMATED:
             raise Unmeasured("the value is estimated, not measured")
         is_emulated = estimate.provenance is Provenance.EMULATED or row.emulated
-        if self._metric(budget).wall_clock and is_emulated and not budget.emulated:
-            raise Unmeasured("the target's clock is emulated")
+        if self._metric(budget).device_only and is_emulated and not budget.emulated:
+            raise Unmeasured("the target is emulated")
         _check_raw_values(row, metric, estimate)
         if metric in _FROM_PREDICTIONS or metric.startswith(USER_PREFIX):
             self._check_evaluation(estimate)
@@ -281,7 +281,7 @@ def _check_raw_values(row: Row, metric: str, estimate: Estimate) -> None:
     elif metric == "size":
         follows = estimate.value == row.artifact.size_bytes
     elif row.processes:
-        again = timings(row.processes, estimate.provenance) | memory(row.processes)
+        again = timings(row.processes, estimate.provenance) | memory(row.processes, estimate.provenance)
         follows = _without_interval(again.get(metric, estimate)) == _without_interval(estimate)
     else:
         follows = not METRICS[metric].on_target

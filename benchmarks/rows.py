@@ -105,7 +105,7 @@ class RowMaker:
         samples = len(attempt.predictions)
         answers = {
             **statistics.timings(attempt.processes, provenance),
-            **statistics.memory(attempt.processes),
+            **statistics.memory(attempt.processes, provenance),
             "accuracy": statistics.score(accuracy, samples),
             "agreement.top1": statistics.score(agreement, samples),
             **self._own_scores(attempt),

@@ -45,7 +45,7 @@ def timings(processes: Sequence[ProcessSample], provenance: Provenance) -> Answe
     return _with_provenance(answers, provenance)
 
 
-def memory(processes: Sequence[ProcessSample]) -> Answers:
+def memory(processes: Sequence[ProcessSample], provenance: Provenance) -> Answers:
     """The largest peak among the processes; no runtime here tells its arena."""
     peaks = [process.memory_peak_bytes for process in processes]
     known = [peak for peak in peaks if peak is not None]
@@ -54,7 +54,7 @@ def memory(processes: Sequence[ProcessSample]) -> Answers:
         answers["memory.peak"] = "the target does not tell the peak memory of a process"
     else:
         answers["memory.peak"] = Estimate(value=max(known), samples=len(known))
-    return answers
+    return _with_provenance(answers, provenance)
 
 
 def instructions(counts: Sequence[int] | str) -> Estimate | str:

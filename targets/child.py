@@ -68,10 +68,10 @@ def run_in_child(
             _send(child, request)
             killed = _watch(child.pid, timeout_s, memory_limit_bytes)
         log = _tail(stderr)
-        failure = killed or _failure_of_exit(child.returncode, log)
+        failure = killed or failure_of_exit(child.returncode, log)
         if failure is not None:
             return RunReply(failure=failure, log=log)
-        return _parsed(stdout, log)
+        return parsed(stdout, log)
 
 
 @contextlib.contextmanager
@@ -138,7 +138,8 @@ def _resident_bytes(pid: int) -> int:
     return memory.rss - memory.shared  # the pages of a mapped file can go whenever others need the memory
 
 
-def _failure_of_exit(returncode: int, log: str) -> Failure | None:
+def failure_of_exit(returncode: int, log: str) -> Failure | None:
+    """Why a process that nobody here killed gave no reply: negative is the signal that ended it, as of subprocess."""
     if returncode == 0:
         return None
     lines = log.strip().splitlines() or [""]
@@ -151,7 +152,8 @@ def _failure_of_exit(returncode: int, log: str) -> Failure | None:
     return _crashed(f"the process was killed by {signal.Signals(-returncode).name}")
 
 
-def _parsed(stdout: IO[bytes], log: str) -> RunReply:
+def parsed(stdout: IO[bytes], log: str) -> RunReply:
+    """The reply that a process wrote, or a failure that says what is wrong with it."""
     stdout.seek(0)
     text = stdout.read()
     if not text:

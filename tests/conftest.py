@@ -13,8 +13,8 @@ import pytest
 _COMMANDS = {
     "chromium": "chromium",
     "docker": "docker",
-    "qemu": "qemu-aarch64-static",
-    "ssh": "ssh",
+    "qemu": "qemu-system-aarch64",
+    "ssh": "/usr/sbin/sshd",
     "valgrind": "valgrind",
 }
 """The command that tells whether each is there."""

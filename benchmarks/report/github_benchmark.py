@@ -47,7 +47,7 @@ def _entries(results: Results, better: Better) -> Iterator[dict[str, Any]]:
 
 def _can_be_drawn(metric: Metric, row: Row, estimate: Estimate) -> bool:
     emulated = row.emulated or estimate.provenance is Provenance.EMULATED
-    return math.isfinite(estimate.value) and not (metric.wall_clock and emulated)
+    return math.isfinite(estimate.value) and not (metric.device_only and emulated)
 
 
 def _entry(metric: Metric, row: Row, estimate: Estimate) -> dict[str, Any]:

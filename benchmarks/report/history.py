@@ -111,7 +111,7 @@ def _figure(lines: Sequence[Line], metric: Metric, name: str) -> Figure:
 
 def _is_exact(metric: Metric) -> bool:
     """Whether the same artifact gives the same value every time."""
-    return not metric.wall_clock and not metric.name.startswith("memory.")
+    return not metric.device_only
 
 
 def _levels(line: Line, found: Sequence[ChangePoint], metric: Metric, environment: str, marks: int) -> list[Level]:

@@ -13,7 +13,7 @@ from edgecc.units import Unit, format_points, format_value, parse
 
 NOTHING = "–"
 EMULATED_MARK = "*"
-EMULATED_NOTE = "* emulated: the clock is not the device's, and no time from it can pass a budget"
+EMULATED_NOTE = "* emulated: not the device's own, and meets no budget unless that says so"
 TIMES = ("latency.p50", "latency.p90")
 """What a table of results shows of latencies."""
 INTERVAL_NOTE = "Intervals are at 95 %"
@@ -159,7 +159,7 @@ def shown(row: Row, metric: str) -> str:
     estimate = row.estimates.get(metric)
     if estimate is None:
         return NOTHING
-    emulated = metric in METRICS and METRICS[metric].wall_clock and estimate.provenance is Provenance.EMULATED
+    emulated = metric in METRICS and METRICS[metric].device_only and estimate.provenance is Provenance.EMULATED
     return format_value(estimate.value, _unit(metric)) + (EMULATED_MARK if emulated else "")
 
 

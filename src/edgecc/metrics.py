@@ -30,6 +30,11 @@ class Metric:
     """How many values a percentile needs before it is reported at all."""
 
     @property
+    def device_only(self) -> bool:
+        """True where an emulation would tell of itself: its clock is nobody's, and its memory holds translated code."""
+        return self.wall_clock or self.name.startswith("memory.")
+
+    @property
     def ability(self) -> Ability | None:
         """What a target must be able to do to measure it; None where the artifact alone tells."""
         if not self.on_target:

@@ -461,7 +461,7 @@ class Budget(Section):
     """How much worse than in the baseline: in percent; accuracy in percentage points, a metric of the user's own in its
     unit."""
     emulated: bool = False
-    """Judge the clock of an emulated processor too: a time that no device takes."""
+    """Judge the time and memory of an emulated processor too, which no device takes."""
     severity: Literal["error", "warn"] = "error"
 
     @model_validator(mode="after")

@@ -224,7 +224,7 @@ def test_an_emulated_clock_tells_nothing(make_run: Callable[..., Results]) -> No
     before = with_row(make_run(), emulated=True)
     after = with_row(make_run("after", [2 * median for median in STEADY]), emulated=True)
     found = change_of(compare_results(before, after), "latency.p50")
-    assert (found.answer, found.reason) == (Answer.UNKNOWN, "the target's clock is emulated")
+    assert (found.answer, found.reason) == (Answer.UNKNOWN, "the target is emulated")
 
 
 def test_what_ran_in_turn_with_the_baseline_is_compared_in_turn(

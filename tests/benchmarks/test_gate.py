@@ -261,7 +261,7 @@ def test_an_emulated_clock_is_left_out_unless_it_is_named(
     results = make_results(("gateway", "pi"), emulated=("pi",))
     unnamed = judge(make_project(P50, targets=TWO_TARGETS), results, built)
     assert [verdict.target for verdict in unnamed.verdicts] == ["gateway"]
-    assert unnamed.left_out == ("latency.p50 on pi: its clock is emulated, and no time from it can pass",)
+    assert unnamed.left_out == ("latency.p50 on pi: the target is emulated, and nothing of the kind from it can pass",)
     named = judge(make_project({**P50, "target": "pi"}, targets=TWO_TARGETS), results, built)
     assert named.status is Status.UNMEASURED
 

@@ -64,9 +64,9 @@ def test_a_latency_of_nothing_spoils_them_all(make_process: MakeProcess) -> None
 
 
 def test_memory_is_the_largest_peak_or_nothing(make_process: MakeProcess) -> None:
-    known = statistics.memory([make_process(1.0, peak=5), make_process(1.0, peak=7)])
+    known = statistics.memory([make_process(1.0, peak=5), make_process(1.0, peak=7)], Provenance.MEASURED)
     assert estimate(known["memory.peak"]) == 7
-    unknown = statistics.memory([make_process(1.0, peak=5), make_process(1.0, peak=None)])
+    unknown = statistics.memory([make_process(1.0, peak=5), make_process(1.0, peak=None)], Provenance.MEASURED)
     assert "does not tell" in str(unknown["memory.peak"])
     assert "arena" in str(known["memory.arena"])
 
@@ -93,7 +93,7 @@ def test_emulated_times_say_so(make_process: MakeProcess) -> None:
 
 def test_the_gate_gets_the_same_answers_without_intervals(make_process: MakeProcess) -> None:
     processes = [make_process(*HUNDRED)] * 5
-    answers = statistics.timings(processes, Provenance.MEASURED) | statistics.memory(processes)
+    answers = statistics.timings(processes, Provenance.MEASURED) | statistics.memory(processes, Provenance.MEASURED)
     estimates = [answer for answer in answers.values() if isinstance(answer, Estimate)]
     assert {(estimate.low, estimate.high) for estimate in estimates} == {(None, None)}
 
@@ -103,7 +103,7 @@ def test_every_metric_has_a_value_or_a_reason(make_process: MakeProcess, tmp_pat
     path.write_bytes(b"x")
     scores = dict.fromkeys(("accuracy", "agreement.top1"), "no evaluation set")
     processes = [make_process(1.0)]
-    answers = statistics.timings(processes, Provenance.MEASURED) | statistics.memory(processes)
+    answers = statistics.timings(processes, Provenance.MEASURED) | statistics.memory(processes, Provenance.MEASURED)
     estimates, unmeasured = statistics.split(
         {**answers, **statistics.sizes(path), **scores, "instructions": "not counted"}, METRICS
     )

@@ -56,7 +56,7 @@ def measured(manifest: Manifest, *, latency_s: float) -> Row:
         "size": Estimate(value=manifest.artifact.size_bytes, samples=1),
         "accuracy": Estimate(value=0.96, samples=100),
     }
-    derived = timings([process], Provenance.MEASURED) | memory([process])
+    derived = timings([process], Provenance.MEASURED) | memory([process], Provenance.MEASURED)
     return Row(
         variant=manifest.variant, artifact=manifest.artifact, target="host", target_kind="x86_cpu",
         target_options={"num_threads": 1}, emulated=False, environment=ENVIRONMENT,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecc.targets.arrays import write_inputs
 from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunRequest, Runtime
+
+from ..conftest import require
+from .ssh_server import SshServer, started_server
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -136,3 +143,41 @@ def make_request(tmp_path: Path) -> MakeRequest:
         return request.model_copy(update=changes)
 
     return make
+
+
+@pytest.fixture
+def device_folder(tmp_path: Path) -> Path:
+    """A folder on a device that is set up: its virtual environment's Python is the one that runs the tests."""
+    folder = tmp_path / "device"
+    python = folder / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """An OpenSSH server on loopback, with keys and a port of its own."""
+    require("ssh")
+    with started_server(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def arm64_image() -> str:
+    """The tag of the ARM64 image on a base that is made here: built where it is not there yet, and left there."""
+    require("docker")
+    pytest.importorskip("docker", reason="docker's Python library is not installed")
+    from edgecc.progress import Silent
+    from edgecc.targets.arm64.cpu_models import CPU_MODELS
+    from edgecc.targets.arm64.emulator import emulator_lacks
+    from edgecc.targets.arm64.engine import engine_lack
+    from edgecc.targets.arm64.image import build, image_lacks, image_tag
+
+    lacks = [engine_lack(), *emulator_lacks(CPU_MODELS["cortex-a72"]), *image_lacks("local")]
+    if missing := "; ".join(lack.what for lack in lacks if lack is not None):
+        required = "docker" in os.environ.get("EDGECC_REQUIRE", "").split(",")
+        (pytest.fail if required else pytest.skip)(missing)
+    build("local", Silent())
+    return image_tag("local")

@@ -1,0 +1,92 @@
+"""Brings numpy and the runtimes to a device, into a virtual environment of edgecc's own."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from edgecc.errors import TargetError
+from edgecc.progress import Progress
+from edgecc.targets.device_agent import DeviceAgent, Executed
+from edgecc.targets.runner import RUNTIMES
+
+NUMPY = "numpy"
+PACKAGES = (RUNTIMES["litert"].distributions[0], RUNTIMES["onnxruntime"].distributions[0])
+_NO_NETWORK = ("NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "NameResolutionError", "ProxyError",
+               "SSLError", "Connection broken")  # fmt: skip
+
+
+def install_runtimes(agent: DeviceAgent, name: str, progress: Progress) -> None:
+    """Make the environment and install what it lacks; where all is there already, nothing changes.
+
+    The versions are those that are installed here, so that results can be compared. What the device's Python or
+    processor cannot have in that version it gets in the newest that it can; a runtime that has no wheel for it is left
+    out, and said to be.
+
+    Raises:
+        TargetError: no virtual environment can be made, no package index answers, or no runtime has a wheel.
+    """
+    with progress.task(f"setting up {name}", 2) as task:
+        task.describe("making a virtual environment")
+        _check_environment(agent.make_environment(), name, agent.python)
+        task.advance()
+        task.describe("installing numpy and the runtimes")
+        pinned = [f"{package}=={importlib.metadata.version(package)}" for package in (NUMPY, *PACKAGES)]
+        together = agent.install(pinned)
+        if together.returncode != 0:
+            _check_network(together, name)
+            _install_one_by_one(agent, name, progress)
+        task.advance()
+
+
+def _install_one_by_one(agent: DeviceAgent, name: str, progress: Progress) -> None:
+    if lack := _install_newest(agent, name, progress, NUMPY):
+        raise TargetError(f"target `{name}`: numpy cannot be installed for its Python {agent.python}: {lack}")
+    left_out = {package: lack for package in PACKAGES if (lack := _install_newest(agent, name, progress, package))}
+    if len(left_out) == len(PACKAGES):
+        lacks = "; ".join(left_out.values())
+        raise TargetError(
+            f"target `{name}`: no runtime can be installed for its Python {agent.python}: {lacks}",
+            hint="wheels exist for 64-bit Linux and newer Pythons; `python` names another one",
+        )
+    for package, lack in left_out.items():
+        progress.note(f"{name}: {package} was left out: {lack}")
+
+
+def _install_newest(agent: DeviceAgent, name: str, progress: Progress, package: str) -> str | None:
+    """Install the version that is here, else the newest that the device can have; what pip said where it has none."""
+    version = importlib.metadata.version(package)
+    if agent.install([f"{package}=={version}"]).returncode == 0:
+        return None
+    newest = agent.install([package])
+    _check_network(newest, name)
+    if newest.returncode != 0:
+        return _last_error(newest)
+    progress.note(f"{name}: {package} {version}, which is installed here, does not fit; it got the newest that does")
+    return None
+
+
+def _check_environment(made: Executed, name: str, python: str) -> None:
+    if made.returncode == 0:
+        return
+    hint = None
+    if "ensurepip" in made.log:
+        hint = "on the device: sudo apt install python3-venv, or what its system has for it"
+    raise TargetError(
+        f"target `{name}`: its Python {python} cannot make a virtual environment: {_last_error(made)}", hint=hint
+    )
+
+
+def _check_network(done: Executed, name: str) -> None:
+    if done.returncode != 0 and any(sign in done.log for sign in _NO_NETWORK):
+        raise TargetError(
+            f"target `{name}`: its pip reaches no package index: {_last_error(done)}",
+            hint="give the device a connection, or name an index that it can reach in its pip.conf",
+        )
+
+
+def _last_error(done: Executed) -> str:
+    if done.killed is not None:
+        return "killed, since it took too long"
+    lines = done.log.strip().splitlines() or ["nothing was said"]
+    errors = [line for line in lines if line.startswith("ERROR:")] or lines
+    return errors[-1].removeprefix("ERROR:").strip()
