@@ -142,11 +142,14 @@ class RowMaker:
         return scoring.agreement(attempt.classes, reference.classes)
 
     def _warnings(self, attempt: Attempt) -> list[str]:
+        undefined = _undefined_outputs(attempt.predictions)
+        if self._emulated:
+            return undefined  # its times are nobody's, however steady
         pinned = "pin" in self.plan.target_options.get(self.target.name, {})
         threads = self.target.num_threads
         noise = () if self.environment is None else noise_warnings(self.environment, threads, pinned=pinned)
         timing = timing_warnings(attempt.processes, self.plan.bench.inferences, attempt.logs)
-        return [*noise, *timing, *_undefined_outputs(attempt.predictions)]
+        return [*noise, *timing, *undefined]
 
 
 def _undefined_outputs(predictions: tuple[int, ...]) -> list[str]:

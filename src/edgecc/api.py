@@ -496,7 +496,8 @@ class TargetAnswer(Record):
         if self.environment is None:
             return str(self.reason)
         runtimes = ", ".join(f"{name} {version}" for name, version in self.environment.runtimes.items())
-        return f"{self.environment.cpu_model}, {self.environment.cores} cores, {runtimes}"
+        cores = "1 core" if self.environment.cores == 1 else f"{self.environment.cores} cores"
+        return f"{self.environment.cpu_model}, {cores}, {runtimes}"
 
 
 def list_targets(project: str | Path | ProjectFolder = ".") -> list[TargetAnswer]:

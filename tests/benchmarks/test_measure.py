@@ -323,6 +323,18 @@ def test_an_error_on_one_device_stops_the_others(make_plan: MakePlan, make_targe
     assert len(board.requests) < 2000
 
 
+def test_nobody_is_warned_of_noise_in_times_that_are_nobodys(
+    make_plan: MakePlan, make_target: Make, reply: Reply
+) -> None:
+    latencies_s = iter([1.0, 1.0, 9.0] * 2)
+    measured = []
+    for emulated in (False, True):
+        target = make_target("pi", lambda request: reply(request, SCORES, next(latencies_s, 1.0)))
+        target.emulated = emulated
+        measured += measure(make_plan("float32"), [target]).rows
+    assert [any("slow throughout" in warning for warning in row.warnings) for row in measured] == [True, False]
+
+
 def test_what_a_target_cannot_do_is_unmeasured_and_never_tried(
     make_plan: MakePlan, make_target: Make, reply: Reply
 ) -> None:
