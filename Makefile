@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wheel check format studies clean
+.PHONY: help demo test test-wheel gpu-check check format studies clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,10 @@ test-wheel: $(READY)  ## the tests that need no TensorFlow, against the built wh
 	$(BIN)/python -m build --quiet --wheel --outdir dist .
 	$(PYTHON) -m venv build/wheel-venv
 	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis jsonschema onnx 'litert-quantizer<0.12' docker paramiko
-	cd tests && ../build/wheel-venv/bin/python -m pytest -c ../pyproject.toml --rootdir=.. -m "not tf and not dev and not docker and not qemu and not ssh" .
+	cd tests && ../build/wheel-venv/bin/python -m pytest -c ../pyproject.toml --rootdir=.. -m "not tf and not dev and not docker and not qemu and not ssh and not gpu" .
+
+gpu-check: $(READY)  ## the tests that need an NVIDIA GPU, with the times they measured; fails without one
+	EDGECC_REQUIRE=gpu $(BIN)/python -m pytest -s -m gpu tests/end_to_end/test_gpu.py
 
 check: $(READY)  ## lint, types, import rules
 	$(BIN)/ruff check

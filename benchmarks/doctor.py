@@ -135,10 +135,15 @@ class Recorder:
             artifact_path=str(self.subject.path),
             artifact_sha256=self.subject.artifact.sha256,
             runtime=self.target.runtime_of(self.subject.artifact.format),
-            num_threads=self.target.num_threads,
+            settings=self.target.settings,
             shapes=self.subject.shapes,
             task=LatencyTask(
-                inferences=self.bench.inferences, enough_s=ENOUGH_S, loads=LOADS, seed=self.seed, spin_s=spin_s
+                inferences=self.bench.inferences,
+                enough_s=ENOUGH_S,
+                loads=LOADS,
+                cold_caches=self.target.cold_caches,
+                seed=self.seed,
+                spin_s=spin_s,
             ),
         )
         start = time.monotonic()

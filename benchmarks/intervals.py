@@ -55,7 +55,7 @@ def latency_intervals(processes: Sequence[ProcessSample]) -> dict[str, Interval]
     counts = {len(process.latencies_s) for process in processes}
     if len(processes) < MIN_PROCESSES or len(counts) > 1 or 0 in counts:
         return {}
-    values = np.array([process.latencies_s for process in processes])
+    values = np.array([[value / process.batch_size for value in process.latencies_s] for process in processes])
     redrawn = np.concatenate([_estimates(sample) for sample in _redrawn(values)], axis=1)
     tail = _tail(len(processes))
     ends = np.quantile(redrawn, [tail, 1 - tail], axis=1).T.tolist()

@@ -168,7 +168,7 @@ class _Bench:
     def _steps(self, target: Target) -> int:
         """Of the progress bar, for each artifact."""
         once = {"latency": self.plan.bench.processes, "outputs": int(self.evaluation is not None), "instructions": 1}
-        return sum(once[ability] for ability in target.abilities)
+        return sum(once.get(ability, 0) for ability in target.abilities)
 
     def _measure_in_turn(self, target: Target, pair: PlannedPair, environment: Environment) -> PairedRun:
         name = f"{pair.candidate.variant} ({pair.candidate.artifact.format}) and its baseline on {target.name}"
@@ -200,11 +200,14 @@ class _Bench:
             task.advance()
 
     def _time_once(self, target: Target, attempt: Attempt, **changes: Any) -> None:
-        task = LatencyTask(inferences=self.plan.bench.inferences, seed=self.plan.seed, **changes)
+        task = LatencyTask(
+            inferences=self.plan.bench.inferences, cold_caches=target.cold_caches, seed=self.plan.seed, **changes
+        )
         inputs = None if self.evaluation is None else self.timed_samples_path
         reply = self._run(target, self._request(target, attempt, task, inputs), self.plan.bench.time_limit)
         attempt.failure = reply.failure
         if reply.process is not None:
+            attempt.operators = reply.operators
             attempt.processes.append(reply.process)
             attempt.logs.append(reply.log)
         elif reply.failure is None:
@@ -271,7 +274,7 @@ class _Bench:
             artifact_path=str(subject.path),
             artifact_sha256=subject.artifact.sha256,
             runtime=target.runtime_of(attempt.format),
-            num_threads=target.num_threads,
+            settings=target.settings,
             inputs_path=None if inputs is None else str(inputs),
             shapes=subject.shapes,
             outputs_path=None if outputs is None else str(outputs),

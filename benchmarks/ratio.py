@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from edgecc.benchmarks.statistics import percentile
+from edgecc.benchmarks.statistics import percentile, why_not_single
 from edgecc.metrics import METRICS
 from edgecc.results import ProcessSample, Ratio
 
@@ -41,7 +41,7 @@ def _percentile(q: float) -> Callable[[ProcessSample], float | None]:
 
 
 def _mean(process: ProcessSample) -> float | None:
-    return statistics.fmean(process.latencies_s) if process.latencies_s else None
+    return statistics.fmean(process.latencies_s) / process.batch_size if process.latencies_s else None
 
 
 _VALUES: Mapping[str, Callable[[ProcessSample], float | None]] = {
@@ -50,6 +50,7 @@ _VALUES: Mapping[str, Callable[[ProcessSample], float | None]] = {
     "latency.p99": _percentile(99),
     "latency.mean": _mean,
     "latency.min": _percentile(0),
+    "latency.compute": lambda process: statistics.median(process.computes_s) if process.computes_s else None,
     "throughput": lambda process: None if (mean := _mean(process)) is None or mean == 0 else 1 / mean,
     "load.cold": lambda process: process.load_cold_s,
     "load.warm": lambda process: process.load_warm_s,
@@ -111,6 +112,8 @@ def _logarithms(
     metric: str, before: Sequence[ProcessSample], after: Sequence[ProcessSample]
 ) -> tuple[list[float], list[float]] | str:
     """Of what each process has to say of a metric, or why they cannot be compared."""
+    if reason := why_not_single(metric, [*before, *after]):
+        return reason
     counts = [sum(len(process.latencies_s) for process in processes) for processes in (before, after)]
     if min(counts) < METRICS[metric].min_samples:
         return f"needs {METRICS[metric].min_samples} values of each, has {counts[0]} and {counts[1]}"

@@ -42,6 +42,8 @@ class Attempt:
     )
     """Of single inferences, or why there are none."""
     instructions_counter: str = ""
+    operators: Mapping[str, int] = field(default_factory=dict)
+    """How many ran where."""
     logs: list[str] = field(default_factory=list)
     """What the runner of each process wrote to stderr."""
 
@@ -88,7 +90,8 @@ class RowMaker:
             emulated=self._emulated,
             environment=self.environment,
             runtime=self.target.runtime_of(attempt.format),
-            num_threads=self.target.num_threads,
+            num_threads=self.target.settings.num_threads,
+            operators=attempt.operators,
             processes=tuple(attempt.processes),
             instructions=() if isinstance(attempt.instructions, str) else attempt.instructions,
             instructions_counter=attempt.instructions_counter,
@@ -146,7 +149,7 @@ class RowMaker:
         if self._emulated:
             return undefined  # its times are nobody's, however steady
         pinned = "pin" in self.plan.target_options.get(self.target.name, {})
-        threads = self.target.num_threads
+        threads = self.target.settings.num_threads
         noise = () if self.environment is None else noise_warnings(self.environment, threads, pinned=pinned)
         timing = timing_warnings(attempt.processes, self.plan.bench.inferences, attempt.logs)
         return [*noise, *timing, *undefined]

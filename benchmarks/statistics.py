@@ -19,6 +19,8 @@ from edgecc.results import Estimate, ProcessSample, Provenance, Row
 
 Answers = dict[str, Estimate | str]
 _PERCENTILES = {"latency.p50": 50, "latency.p90": 90, "latency.p99": 99}
+_OF_BATCHES = frozenset({"latency.mean", "throughput", "load.cold", "load.warm", "memory.peak"})
+"""What can be told of inferences that took several samples at once."""
 
 
 def sizes(path: Path) -> Answers:
@@ -39,7 +41,7 @@ def timings(processes: Sequence[ProcessSample], provenance: Provenance) -> Answe
         return dict.fromkeys(
             (name for name, metric in METRICS.items() if metric.wall_clock), "the target tells no time"
         )
-    answers = _latencies([value for process in processes for value in process.latencies_s])
+    answers = _latencies(processes)
     answers["load.cold"] = _median([process.load_cold_s for process in processes])
     answers["load.warm"] = _median([process.load_warm_s for process in processes])
     return _with_provenance(answers, provenance)
@@ -97,7 +99,16 @@ def split(answers: Mapping[str, Estimate | str], metrics: Iterable[str]) -> tupl
     return estimates, unmeasured
 
 
-def _latencies(values: list[float]) -> Answers:
+def why_not_single(metric: str, processes: Iterable[ProcessSample]) -> str | None:
+    """Why these processes do not tell a metric of single inferences; None where they do."""
+    largest = max((process.batch_size for process in processes), default=1)
+    if largest == 1 or metric in _OF_BATCHES:
+        return None
+    return f"a batch of {largest} was timed, not single inferences"
+
+
+def _latencies(processes: Sequence[ProcessSample]) -> Answers:
+    values = [value / process.batch_size for process in processes for value in process.latencies_s]
     metrics = [name for name in METRICS if name.startswith("latency.")]
     if not values or not all(0 < value < float("inf") for value in values):
         reason = "the target reported no latency, or one that is not a positive number"
@@ -105,7 +116,15 @@ def _latencies(values: list[float]) -> Answers:
     mean = statistics.fmean(values)
     found = {"latency.mean": mean, "latency.min": min(values), "throughput": 1 / mean}
     found |= {name: percentile(values, q) for name, q in _PERCENTILES.items()}
-    return {name: _if_enough(METRICS[name], value, len(values)) for name, value in found.items()}
+    answers = {name: _if_enough(METRICS[name], value, len(values)) for name, value in found.items()}
+    answers["latency.compute"] = _compute(processes)
+    return {name: why_not_single(name, processes) or answer for name, answer in answers.items()}
+
+
+def _compute(processes: Sequence[ProcessSample]) -> Estimate | str:
+    if any(len(process.computes_s) != len(process.latencies_s) for process in processes):
+        return "the target does not time the computing apart from the copies"
+    return _median([value for process in processes for value in process.computes_s])
 
 
 def percentile(values: Sequence[float], q: float) -> float:

@@ -3,7 +3,8 @@
 The host sends this source and starts it; nothing is installed. It needs Python 3.9 and Linux, and no library.
 
 A command is a line of JSON with a `verb`, and an answer is one with either `result` or `error`. A line with
-`content_bytes` is followed by so many bytes. The first line that comes in says who asks and where the folder is.
+`content_bytes` is followed by so many bytes. The first line that comes in says who asks, where the folder is, and which
+of its virtual environments is meant.
 One agent at a time does anything that costs time, on its turn; the kernel ends the turn of one that was killed.
 When stdin closes, what runs is killed, the session's folder is removed, and the agent ends.
 """
@@ -39,8 +40,12 @@ WATCH_INTERVAL_S = 0.05
 SHARE_OF_MEMORY = 0.75
 """Of the device's memory, that a run may take where the host sets no limit: a device that swaps answers nobody."""
 
-# What an interpreter needs to find itself and its libraries; nothing that tunes a runtime behind our back.
-KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
+# What an interpreter needs to find itself and its libraries; nothing that tunes a runtime behind our back. Where QEMU's
+# user mode plays the device, QEMU_CPU is its processor: the one that QEMU chooses by itself has given wrong outputs.
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "QEMU_CPU")
+
+ENVIRONMENTS = {"litert": "venv", "tflite_runtime": "venv-tflite-runtime"}
+"""The virtual environment in the folder, by what runs `.tflite` files in it: the two cannot share one numpy."""
 
 DESCRIBE = (
     "import json, runpy, sys; json.dump(runpy.run_path(sys.argv[1])['describe_environment'](), open(sys.argv[2], 'w'))"
@@ -112,8 +117,9 @@ class Host:
 class Agent:
     """Carries out one host's commands."""
 
-    def __init__(self, host: Host, folder: Path, who: str) -> None:
+    def __init__(self, host: Host, folder: Path, environment: str, who: str) -> None:
         self._host, self._folder, self._who = host, folder, who
+        self._environment = folder / environment
         self._turn = contextlib.ExitStack()
         self._on_turn = False
         try:
@@ -236,7 +242,7 @@ class Agent:
     ) -> dict[str, Any]:
         """Run the runner on a request whose paths are digests of files that were put."""
         if not self._python().exists():
-            raise Trouble(f"there is no virtual environment at {self._environment()}")
+            raise Trouble(f"there is no virtual environment at {self._environment}")
         outputs = self._session / "outputs"
         outputs.unlink(missing_ok=True)
         request["artifact_path"] = str(self._session / request["artifact_path"])
@@ -320,11 +326,8 @@ class Agent:
 
     # The virtual environment
 
-    def _environment(self) -> Path:
-        return self._folder / "venv"
-
     def _python(self) -> Path:
-        return self._environment() / "bin" / "python"
+        return self._environment / "bin" / "python"
 
     def _make_environment(self, timeout_s: float) -> dict[str, Any]:
         """Make the virtual environment, unless there is one that works."""
@@ -332,7 +335,7 @@ class Agent:
             works = self._execute([str(self._python()), "-I", "-m", "pip", "--version"], dict(os.environ), timeout_s)
             if works["returncode"] == 0:
                 return works
-        command = [sys.executable, "-I", "-m", "venv", "--clear", str(self._environment())]
+        command = [sys.executable, "-I", "-m", "venv", "--clear", str(self._environment)]
         return self._execute(command, dict(os.environ), timeout_s)
 
     def _install(self, packages: list[str], timeout_s: float) -> dict[str, Any]:
@@ -342,12 +345,13 @@ class Agent:
         return self._execute(command, dict(os.environ), timeout_s)
 
     def _remove(self) -> None:
-        """Remove the virtual environment, and the folder where nothing else is in it."""
-        environment = self._environment()
-        if environment.is_symlink():
-            environment.unlink()
-        elif environment.exists():
-            shutil.rmtree(environment)
+        """Remove every virtual environment, and the folder where nothing else is in it."""
+        for name in ENVIRONMENTS.values():
+            environment = self._folder / name
+            if environment.is_symlink():
+                environment.unlink()
+            elif environment.exists():
+                shutil.rmtree(environment)
         (self._folder / "lock").unlink(missing_ok=True)
         shutil.rmtree(self._session)
         with contextlib.suppress(OSError):  # another session's, or the user's own files
@@ -434,7 +438,8 @@ def main() -> None:
         hello = {"python": sys.version.split()[0], "cores": sorted(os.sched_getaffinity(0))}
         host.send({"agent": hello})
         first = host.read_line(SILENCE_S)
-        agent = Agent(host, Path.home() / Path(first["folder"]).expanduser(), first["who"])
+        folder = Path.home() / Path(first["folder"]).expanduser()
+        agent = Agent(host, folder, ENVIRONMENTS[first["runtime"]], first["who"])
     except HostIsGone:
         return
     except Trouble as trouble:

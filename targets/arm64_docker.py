@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from edgecc.errors import TargetError
 from edgecc.progress import Progress
@@ -17,6 +17,7 @@ from edgecc.results import Environment
 from edgecc.targets.arm64.cpu_models import CpuChoice, ImageName
 from edgecc.targets.arm64.emulator import emulator_lacks, is_native, qemu_version
 from edgecc.targets.arm64.lacks import Lack, require_nothing_of
+from edgecc.targets.options import ThreadedOptions
 from edgecc.targets.target import Target
 from edgecc.targets.turns import turn
 from edgecc.targets.wire import RunReply, RunRequest
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
     from edgecc.targets.arm64.runs import Machine
 
 
-class Arm64DockerOptions(CpuChoice):
+class Arm64DockerOptions(CpuChoice, ThreadedOptions):
     """The keys of a `[targets.NAME]` table with `kind = "arm64_docker"`."""
 
-    num_threads: int = Field(default=1, ge=1)
     memory_limit: ByteSize = 1e9
     """Bytes of memory at which a run is killed; what QEMU needs itself is in it."""
     base_image: ImageName = "python:3.11-slim"
@@ -46,7 +46,7 @@ class Arm64DockerTarget(Target):
 
     def __init__(self, name: str, options: Arm64DockerOptions) -> None:
         self.name = name
-        self.num_threads = options.num_threads
+        self.settings = options.settings
         self.tflite_runtime = options.runtime
         self.emulated = not is_native()
         self._options = options
@@ -138,9 +138,9 @@ class Arm64DockerTarget(Target):
         return environment.model_copy(update={"emulated": True, "cpu_model": self._emulated_cpu, **sensors})
 
     def _check_threads(self, cores: int) -> None:
-        if self.num_threads > cores:
+        if self._options.num_threads > cores:
             raise TargetError(
                 f"target `{self.name}`: expected at most {cores} threads, one for each core it may use; "
-                f"`num_threads` is {self.num_threads}",
+                f"`num_threads` is {self._options.num_threads}",
                 hint=f"set num_threads to {cores} or less",
             )

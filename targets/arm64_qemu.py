@@ -19,6 +19,7 @@ from edgecc.metrics import Ability
 from edgecc.progress import Progress
 from edgecc.results import Environment
 from edgecc.targets.arm64.cpu_models import CpuChoice, ImageName
+from edgecc.targets.options import RuntimeOptions
 from edgecc.targets.target import Target
 from edgecc.targets.turns import turn
 from edgecc.targets.wire import RunReply, RunRequest
@@ -31,7 +32,7 @@ DESCRIBE = b"import json, runner, sys; json.dump(runner.describe_environment(), 
 DESCRIBE_TIMEOUT_S = 300.0
 
 
-class Arm64QemuOptions(CpuChoice):
+class Arm64QemuOptions(CpuChoice, RuntimeOptions):
     """The keys of a `[targets.NAME]` table with `kind = "arm64_qemu"`, beside `cpu` and `board`."""
 
     base_image: ImageName = "python:3.11-slim"
@@ -52,6 +53,7 @@ class Arm64QemuTarget(Target):
 
     def __init__(self, name: str, options: Arm64QemuOptions) -> None:
         self.name = name
+        self.settings = options.settings
         self.tflite_runtime = options.runtime
         self._options = options
         self._cpu = options.cpu_model.name

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,15 @@ _WATCH_INTERVAL_S = 0.05
 
 # What an interpreter needs to find itself and its libraries; nothing that tunes a runtime behind our back.
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+
+# Given this process's id and a command, it becomes the command, which Linux kills when this process is killed. The
+# runner asks for the same itself, but only once numpy is imported. Not Popen's `preexec_fn`: there are threads here.
+_TIED = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of linux/prctl.h
+if os.getppid() == int(sys.argv[1]):  # else it was too late
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 def run_in_child(
@@ -79,9 +89,11 @@ def _started(
     runner: Path, under: Sequence[str], stdout: IO[bytes], stderr: IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
     command = [*under, sys.executable, "-P", str(runner)]  # -P: the modules beside the runner are not for it
+    if shutil.which(command[0]) is None:
+        raise TargetError(f"cannot start {command[0]}: there is no such command")
     try:
         child = subprocess.Popen(
-            command,
+            [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command],
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=stderr,
@@ -89,7 +101,7 @@ def _started(
             env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
         )
     except OSError as error:
-        raise TargetError(f"cannot start {command[0]}: {error.strerror}") from error
+        raise TargetError(f"cannot start {sys.executable}: {error.strerror}") from error
     with child:
         try:
             yield child

@@ -20,7 +20,7 @@ from edgecc.files import sha256_of_file, writing_to
 from edgecc.results import Environment, Failure, FailureKind
 from edgecc.targets.agent import CHUNK_BYTES
 from edgecc.targets.child import RUNNER, failure_of_exit
-from edgecc.targets.wire import RunReply, RunRequest
+from edgecc.targets.wire import RunReply, RunRequest, Runtime
 from edgecc.units import format_bytes
 
 SOURCE = Path(__file__).with_name("agent.py")
@@ -78,8 +78,15 @@ class DeviceAgent:
         TargetError: from every method: the device was lost, or the agent says what it cannot do.
     """
 
-    def __init__(self, stream: Stream, place: str, folder: str) -> None:
-        """Start it; `place` names the device in messages, `folder` is on the device."""
+    def __init__(self, stream: Stream, place: str, folder: str, runtime: Runtime = "litert") -> None:
+        """Start it.
+
+        Args:
+            stream: a program on the device that `start_command` starts.
+            place: names the device in messages.
+            folder: on the device.
+            runtime: what runs `.tflite` files in the virtual environment that is meant.
+        """
         self._stream, self._place = stream, place
         self._rest = b""
         self._has: set[str] = set()
@@ -88,7 +95,8 @@ class DeviceAgent:
         hello = self._first_line()
         self.python: str = hello["python"]
         self.cores: frozenset[int] = frozenset(hello["cores"])
-        self._send_line({"folder": folder, "who": f"{getpass.getuser()}@{socket.gethostname()}"})
+        who = f"{getpass.getuser()}@{socket.gethostname()}"
+        self._send_line({"folder": folder, "runtime": runtime, "who": who})
         self._answer(ANSWER_S)
 
     def close(self) -> None:
@@ -164,7 +172,7 @@ class DeviceAgent:
         return self._executed("install", SETUP_S + ANSWER_S, packages=packages, timeout_s=SETUP_S)
 
     def remove(self) -> None:
-        """Remove the virtual environment, and the folder where nothing else is in it."""
+        """Remove every virtual environment, and the folder where nothing else is in it."""
         self._ask("remove", SETUP_S)
 
     def _put_runner(self, runner: Path) -> str:

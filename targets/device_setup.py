@@ -1,4 +1,4 @@
-"""Brings numpy and the runtimes to a device, into a virtual environment of edgecc's own."""
+"""Brings numpy and the runtimes to a device, into virtual environments of edgecc's own."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from edgecc.errors import TargetError
 from edgecc.progress import Progress
 from edgecc.targets.device_agent import DeviceAgent, Executed
 from edgecc.targets.runner import RUNTIMES
+from edgecc.targets.wire import Runtime
 
 NUMPY = "numpy"
 PACKAGES = (RUNTIMES["litert"].distributions[0], RUNTIMES["onnxruntime"].distributions[0])
+TFLITE_RUNTIME = "tflite-runtime==2.14.0"
+"""Its last release, which was built for numpy 1."""
+_NO_WHEEL = "No matching distribution"
 _NO_NETWORK = ("NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "NameResolutionError", "ProxyError",
                "SSLError", "Connection broken")  # fmt: skip
 
 
-def install_runtimes(agent: DeviceAgent, name: str, progress: Progress) -> None:
-    """Make the environment and install what it lacks; where all is there already, nothing changes.
+def install_runtimes(agent: DeviceAgent, name: str, runtime: Runtime, progress: Progress) -> None:
+    """Make the agent's environment and install what it lacks; where all is there already, nothing changes.
 
     The versions are those that are installed here, so that results can be compared. What the device's Python or
     processor cannot have in that version it gets in the newest that it can; a runtime that has no wheel for it is left
-    out, and said to be.
+    out, and said to be. In the environment of `tflite_runtime` there is nothing else to run.
 
     Raises:
         TargetError: no virtual environment can be made, no package index answers, or no runtime has a wheel.
@@ -29,13 +33,33 @@ def install_runtimes(agent: DeviceAgent, name: str, progress: Progress) -> None:
         task.describe("making a virtual environment")
         _check_environment(agent.make_environment(), name, agent.python)
         task.advance()
-        task.describe("installing numpy and the runtimes")
-        pinned = [f"{package}=={importlib.metadata.version(package)}" for package in (NUMPY, *PACKAGES)]
-        together = agent.install(pinned)
-        if together.returncode != 0:
-            _check_network(together, name)
-            _install_one_by_one(agent, name, progress)
+        task.describe("installing numpy and what runs models")
+        if runtime == "tflite_runtime":
+            _install_tflite_runtime(agent, name)
+        else:
+            _install_same_versions(agent, name, progress)
         task.advance()
+
+
+def _install_tflite_runtime(agent: DeviceAgent, name: str) -> None:
+    done = agent.install([TFLITE_RUNTIME, f"{NUMPY}<2"])
+    _check_network(done, name)
+    if done.returncode != 0:
+        hint = (
+            "it has wheels up to Python 3.11 and, on ARM, from glibc 2.34: `python` names another interpreter, "
+            'runtime = "litert" its successor'
+        )
+        raise TargetError(
+            f"target `{name}`: {TFLITE_RUNTIME} cannot be installed for its Python {agent.python}: {_last_error(done)}",
+            hint=hint if _NO_WHEEL in done.log else None,
+        )
+
+
+def _install_same_versions(agent: DeviceAgent, name: str, progress: Progress) -> None:
+    together = agent.install([f"{package}=={importlib.metadata.version(package)}" for package in (NUMPY, *PACKAGES)])
+    if together.returncode != 0:
+        _check_network(together, name)
+        _install_one_by_one(agent, name, progress)
 
 
 def _install_one_by_one(agent: DeviceAgent, name: str, progress: Progress) -> None:

@@ -60,5 +60,9 @@ def _load(environment: Environment) -> str | None:
 def _throttling(environment: Environment) -> str | None:
     if environment.throttling is None:
         return None
-    heat = "" if environment.temperature_c is None else f" at {environment.temperature_c:.0f} °C"
+    hottest_c = max(
+        (value for value in (environment.temperature_c, environment.accelerator_temperature_c) if value is not None),
+        default=None,
+    )
+    heat = "" if hottest_c is None else f" at {hottest_c:.0f} °C"
     return f"the device slows itself down ({environment.throttling}{heat}); cool it, or give it a better power supply"

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from edgecc.artifact import Artifact, Record, first_problem
 from edgecc.results import Failure, FailureKind, Seconds
 from edgecc.targets.child import run_in_child
-from edgecc.targets.wire import RUNTIME_OF, LatencyTask, RunRequest
+from edgecc.targets.wire import RUNTIME_OF, LatencyTask, RunRequest, RuntimeSettings
 
 RUNNER = Path(__file__).with_name("profile_runner.py")
 TIMEOUT_S = 300.0
@@ -75,7 +75,7 @@ def profile_once(
             artifact_path=artifact.path,
             artifact_sha256=artifact.sha256,
             runtime=RUNTIME_OF[artifact.format],
-            num_threads=num_threads,
+            settings=RuntimeSettings(num_threads=num_threads),
             shapes=tuple(shapes),
             outputs_path=str(answer),
             task=LatencyTask(inferences=0),

@@ -32,7 +32,7 @@ def profile(request: Request) -> dict[str, Any]:
     """The reply to a request."""
     runner._check_digest(Path(request["artifact_path"]), request["artifact_sha256"])
     runtime = runner._start_runtime(request["runtime"])
-    model = runtime(request["artifact_path"], request["num_threads"])
+    model = runtime(request["artifact_path"], request["settings"]["num_threads"])
     feed = next(runner._feeds(model.inputs(), request))
     model.resize([array.shape for array in feed])
     measure = {"litert": _time_prefixes, "onnxruntime": _time_nodes}[request["runtime"]]
@@ -46,7 +46,7 @@ def profile(request: Request) -> dict[str, Any]:
 
 def _time_prefixes(model: Any, feed: Sequence[Any], request: Request) -> dict[str, Any]:
     """Every prefix and the whole model in turn, so that what else the machine does falls on all alike."""
-    calls = [_prefix_call(path, feed, request["num_threads"]) for path in request["prefixes"]]
+    calls = [_prefix_call(path, feed, request["settings"]["num_threads"]) for path in request["prefixes"]]
     rows = list(_rounds([*calls, lambda: model.infer(feed)], request["time_s"]))
     *prefixes_s, inference_s = (statistics.median(column) for column in zip(*rows, strict=True))
     return {"inference_s": inference_s, "prefixes_s": prefixes_s, "rounds": len(rows)}
@@ -82,7 +82,7 @@ def _time_nodes(model: Any, feed: Sequence[Any], request: Request) -> dict[str, 
     """The model as it is and under ONNX Runtime's profiler, in turn."""
     folder = Path(tempfile.mkdtemp())
     try:
-        profiled = _ProfiledOnnx(request["artifact_path"], request["num_threads"], folder)
+        profiled = _ProfiledOnnx(request["artifact_path"], request["settings"]["num_threads"], folder)
         profiled.resize([array.shape for array in feed])
         rows = list(_rounds([lambda: model.infer(feed), lambda: profiled.infer(feed)], request["time_s"]))
         inferences = list(node_times(json.loads(profiled.end())))

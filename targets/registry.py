@@ -18,6 +18,7 @@ from edgecc.targets.target import Target
 ENTRY_POINT_GROUP = "edgecc.targets"
 BUILT_IN = {
     "x86_cpu": "edgecc.targets.x86_cpu:X86CpuTarget",
+    "cuda": "edgecc.targets.cuda:CudaTarget",
     "arm64_docker": "edgecc.targets.arm64_docker:Arm64DockerTarget",
     "arm64_qemu": "edgecc.targets.arm64_qemu:Arm64QemuTarget",
     "ssh": "edgecc.targets.ssh:SshTarget",

@@ -27,7 +27,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
+from typing import IO, TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Type, Union
 
 import numpy as np
 
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     Request = Dict[str, Any]
 
 SCHEMA_VERSION = 1
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+GPU_PROVIDERS = (CUDA_PROVIDER, "TensorrtExecutionProvider")
 
 # Warm-up runs in blocks of at least 3 inferences and 50 ms, until the medians of two blocks in a row are within 2 %
 # of each other. A machine that never settles is measured after 3 s, and the log says so.
@@ -52,6 +55,9 @@ FEWEST_TIMED = 10
 """However slow the model and little the time."""
 RELOADED_BYTES = 64e6
 """How much all loads of one process may be together: those before are kept, or the next would lie in the same place."""
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+UNTOLD_CACHE_BYTES = 32 * 1024 * 1024
+"""Taken for the largest cache where Linux does not tell."""
 RELOADED_WARMUP_S = 0.005
 """How long a further load runs before it is timed: the processor is warm, but its caches hold another's weights."""
 
@@ -95,6 +101,8 @@ class LiteRt:
     """A TFLite file in LiteRT, on the CPU."""
 
     distributions: Tuple[str, ...] = ("ai-edge-litert",)
+    compute_s: Optional[float] = None
+    """Of the last inference, without the copies in and out; None where the runtime does not tell these apart."""
 
     @staticmethod
     def module() -> Any:
@@ -102,8 +110,20 @@ class LiteRt:
 
         return interpreter
 
-    def __init__(self, path: str, num_threads: int) -> None:
-        self._interpreter = self.module().Interpreter(model_path=path, num_threads=num_threads)
+    @classmethod
+    def load(cls, path: str, settings: Dict[str, Any]) -> LiteRt:
+        return cls(path, settings["num_threads"], settings["xnnpack"])
+
+    def __init__(self, path: str, num_threads: int, xnnpack: Optional[bool] = None) -> None:
+        resolvers = self.module().OpResolverType
+        self._interpreter = self.module().Interpreter(
+            model_path=path,
+            num_threads=num_threads,
+            experimental_op_resolver_type=(
+                resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if xnnpack is False else resolvers.AUTO
+            ),
+        )
+        self._xnnpack = xnnpack
         self._inputs = self._interpreter.get_input_details()
         # With open dimensions there is nothing yet to allocate for: the converter's stand-ins may not even fit.
         if not any(-1 in spec["shape"][1:] for spec in self.inputs()):
@@ -136,6 +156,21 @@ class LiteRt:
         interpreter.invoke()
         return list(map(interpreter.get_tensor, self._output_indexes))  # quicker than a comprehension
 
+    def operators(self) -> Dict[str, int]:
+        """How many of the operators that the outputs need ran on XNNPACK, and how many on the runtime's own kernels.
+
+        Raises:
+            Refusal: XNNPACK was asked for, and took none.
+        """
+        # The runtime lists the operators as they were, then one node for each part of the graph that a delegate took.
+        nodes = self._interpreter._get_ops_details()
+        own = [node for node in nodes if node["op_name"] != "DELEGATE"]
+        every, kept = _needed(own, self._output_indexes), _needed(nodes, self._output_indexes)
+        counts = {"xnnpack": len(every - kept), "builtin": len(every & kept)}
+        if self._xnnpack and not counts["xnnpack"]:
+            raise Refusal(f"expected XNNPACK to take operators; it takes none of the {len(every)}")
+        return counts
+
 
 class TfliteRuntime(LiteRt):
     """A TFLite file in LiteRT's predecessor, for devices that have no other: its last release is 2.14, for numpy 1."""
@@ -147,6 +182,19 @@ class TfliteRuntime(LiteRt):
         from tflite_runtime import interpreter
 
         return interpreter
+
+
+def _needed(nodes: Sequence[Dict[str, Any]], outputs: Sequence[int]) -> Set[int]:
+    """Indexes of the nodes that the outputs are computed by; of two that write one tensor, the later one does."""
+    writers = {tensor: node for node in nodes for tensor in map(int, node["outputs"])}
+    needed: Dict[int, Dict[str, Any]] = {}
+    tensors = list(map(int, outputs))
+    while tensors:
+        node = writers.get(tensors.pop())
+        if node is not None and node["index"] not in needed:
+            needed[node["index"]] = node
+            tensors += map(int, node["inputs"])
+    return set(needed)
 
 
 def _litert_spec(detail: Dict[str, Any]) -> Spec:
@@ -163,10 +211,10 @@ def _litert_spec(detail: Dict[str, Any]) -> Spec:
 
 
 class OnnxRuntime:
-    """An ONNX file in ONNX Runtime, on the CPU."""
+    """An ONNX file in ONNX Runtime, with its tensors in the processor's memory."""
 
     distributions: Tuple[str, ...] = ("onnxruntime", "onnxruntime-gpu")
-    providers: Tuple[str, ...] = ("CPUExecutionProvider",)
+    compute_s: Optional[float] = None
 
     @staticmethod
     def module() -> Any:
@@ -174,20 +222,45 @@ class OnnxRuntime:
 
         return onnxruntime
 
-    def __init__(self, path: str, num_threads: int) -> None:
+    @staticmethod
+    def load(path: str, settings: Dict[str, Any]) -> OnnxRuntime:
+        if settings["providers"][0] in GPU_PROVIDERS:
+            return OnnxRuntimeOnGpu(path, settings["num_threads"], settings["providers"], settings["device"])
+        return OnnxRuntime(path, settings["num_threads"], settings["providers"])
+
+    def __init__(self, path: str, num_threads: int, providers: Sequence[str] = (CPU_PROVIDER,)) -> None:
         onnxruntime = self.module()
+        # ONNX Runtime leaves out a provider that it does not have, or cannot start, without an error.
+        if absent := [name for name in providers if name not in onnxruntime.get_available_providers()]:
+            raise Refusal(
+                f"expected ONNX Runtime with {', '.join(absent)}; this one has "
+                + ", ".join(onnxruntime.get_available_providers())
+            )
         # Its telemetry would start a thread, write a file, and do its work inside some of the timed calls.
         onnxruntime.disable_telemetry_events()
-        options = onnxruntime.SessionOptions()
+        self._providers = providers
+        self._session = onnxruntime.InferenceSession(
+            path,
+            self._session_options(num_threads),
+            providers=[self._with_options(name) for name in providers],
+            enable_fallback=False,
+        )
+        got = self._session.get_providers()
+        if absent := [name for name in providers if name not in got]:
+            raise Refusal(f"expected ONNX Runtime to start {', '.join(absent)}; it started {', '.join(got)}")
+        self._feed: Dict[str, Array] = {}
+
+    def _session_options(self, num_threads: int) -> Any:
+        options = self.module().SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        self._session = onnxruntime.InferenceSession(path, options, providers=list(self.providers))
-        # ONNX Runtime leaves out a provider that cannot start, without an error.
-        got = self._session.get_providers()
-        if not set(self.providers) <= set(got):
-            raise Refusal(f"expected ONNX Runtime to run on {', '.join(self.providers)}; it runs on {', '.join(got)}")
-        self._feed: Dict[str, Array] = {}
+        options.execution_mode = self.module().ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        return options
+
+    def _with_options(self, provider: str) -> Any:
+        """A provider as a session takes it."""
+        return provider
 
     def inputs(self) -> List[Spec]:
         return [_onnx_spec(node) for node in self._session.get_inputs()]
@@ -205,6 +278,88 @@ class OnnxRuntime:
         for buffer, array in zip(self._feed.values(), feed):
             np.copyto(buffer, array)
         outputs: List[Array] = self._session.run(None, self._feed)
+        return outputs
+
+    def operators(self) -> Dict[str, int]:
+        """How many operators, as ONNX Runtime fused them, each provider ran; none where an old one does not tell.
+
+        Raises:
+            Refusal: the preferred provider took none, or one that was not asked for took some.
+        """
+        if not hasattr(self._session, "get_provider_graph_assignment_info"):
+            if tuple(self._providers) != (CPU_PROVIDER,):
+                raise Refusal("expected an ONNX Runtime that tells which provider ran what; this one is too old")
+            return {}
+        ran: Dict[str, List[str]] = {name: [] for name in self._providers}
+        for part in self._session.get_provider_graph_assignment_info():
+            ran.setdefault(part.ep_name, []).extend(node.op_type for node in part.get_nodes())
+        preferred = self._providers[0]
+        if not ran[preferred] and any(ran.values()):
+            raise Refusal(f"expected {preferred} to take operators; it takes none of the {sum(map(len, ran.values()))}")
+        for name, kinds in ran.items():
+            if name not in self._providers:
+                others = ", ".join(sorted(set(kinds)))
+                raise Refusal(f"expected every operator on {', '.join(self._providers)}; {name} runs {others}")
+        return {name: len(kinds) for name, kinds in ran.items()}
+
+
+class OnnxRuntimeOnGpu(OnnxRuntime):
+    """An ONNX file in ONNX Runtime, with its tensors in the memory of an NVIDIA GPU.
+
+    Its copies are its own, so that the time of the computing is told apart from theirs.
+    """
+
+    device_type = "cuda"
+
+    def __init__(self, path: str, num_threads: int, providers: Sequence[str], device: int) -> None:
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # numbers GPUs as the driver does; CUDA's own is by speed
+        if hasattr(self.module(), "preload_dlls"):
+            self.module().preload_dlls()  # CUDA and cuDNN that were installed as Python packages
+        self._device = device
+        super().__init__(path, num_threads, providers)
+        self._binding = self._session.io_binding()
+        self._output_names = [spec["name"] for spec in self.outputs()]
+        self._inputs: List[Any] = []
+
+    def _session_options(self, num_threads: int) -> Any:
+        options = super()._session_options(num_threads)
+        if self._providers[0] == CUDA_PROVIDER:
+            # It computes what is quantized in float, and has no kernel for an int32 bias: the constants become floats
+            # at load. TensorRT computes on integers, and reads them from the graph as it is.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        return options
+
+    def _with_options(self, provider: str) -> Any:
+        options = {"device_id": str(self._device)}
+        if provider == CUDA_PROVIDER:
+            # Each convolution tries all its algorithms in the first inference, which is a warm-up.
+            options["cudnn_conv_algo_search"] = "EXHAUSTIVE"
+        return provider, options
+
+    def resize(self, shapes: Sequence[Tuple[int, ...]]) -> None:
+        """Make room for inputs of these shapes."""
+        make = self.module().OrtValue.ortvalue_from_shape_and_type
+        specs = self.inputs()
+        self._inputs = [
+            make(list(shape), np.dtype(spec["dtype"]), self.device_type, self._device)
+            for spec, shape in zip(specs, shapes)
+        ]
+        for spec, value in zip(specs, self._inputs):
+            self._binding.bind_ortvalue_input(spec["name"], value)
+
+    def infer(self, feed: Sequence[Array]) -> List[Array]:
+        """Copy the inputs in, run, copy the outputs out."""
+        binding = self._binding
+        for name in self._output_names:
+            # Anew each time, as `run` does: the shape of an output may depend on what is in the inputs.
+            binding.bind_output(name, self.device_type, self._device)
+        for value, array in zip(self._inputs, feed):
+            value.update_inplace(array)
+        start = time.perf_counter()
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        self.compute_s = time.perf_counter() - start
+        outputs: List[Array] = binding.copy_outputs_to_cpu()
         return outputs
 
 
@@ -259,7 +414,10 @@ def answer(request: Request) -> Dict[str, Any]:
 
 def says_out_of_memory(text: str) -> bool:
     """Whether a runtime's or Python's message tells of an allocation that failed."""
-    signs = ("bad_alloc", "bad allocation", "MemoryError", "Failed to allocate memory", "Cannot allocate memory")
+    signs = (
+        "bad_alloc", "bad allocation", "MemoryError", "Failed to allocate memory", "Cannot allocate memory",
+        "CUDA failure 2: out of memory",
+    )  # fmt: skip
     return any(sign in text for sign in signs)
 
 
@@ -280,11 +438,13 @@ def _run(request: Request) -> Dict[str, Any]:
     }
     if request["task"]["kind"] == "outputs":
         _write_outputs(model, request)
-        return reply
-    if request["task"]["kind"] == "instructions":
-        return {**reply, "instructions": _count_instructions(model, request)}
-    process = _time_inferences(runtime, model, request, memory)
-    return {**reply, "process": {**process, "load_cold_s": load_cold_s, "load_warm_s": load_warm_s}}
+    elif request["task"]["kind"] == "instructions":
+        reply["instructions"] = _count_instructions(model, request)
+    else:
+        process = _time_inferences(runtime, model, request, memory)
+        reply["process"] = {**process, "load_cold_s": load_cold_s, "load_warm_s": load_warm_s}
+    # Asked last: a model with open dimensions is planned only when its first inputs are there.
+    return {**reply, "operators": model.operators()}
 
 
 def _check_digest(artifact: Path, expected: str) -> None:
@@ -310,12 +470,12 @@ def _start_runtime(name: str) -> Type[Model]:
 
 def _load(runtime: Type[Model], request: Request) -> Tuple[Model, float]:
     start = time.perf_counter()
-    model = runtime(request["artifact_path"], request["num_threads"])
+    model = runtime.load(request["artifact_path"], request["settings"])
     return model, time.perf_counter() - start
 
 
 def _time_inferences(runtime: Type[Model], model: Model, request: Request, memory: _Memory) -> Dict[str, Any]:
-    feeds = _feeds(model.inputs(), request)
+    feeds = _batches(model.inputs(), request)
     first = next(feeds)
     model.resize([array.shape for array in first])
     gc.disable()
@@ -323,21 +483,33 @@ def _time_inferences(runtime: Type[Model], model: Model, request: Request, memor
     spin_turns = 0 if spin_s is None else SPIN_BASE_TURNS + _spin_turns(spin_s)  # before the warm-up, which it disturbs
     warmups, median_s = _warm_up(model, first)
     peak_bytes = memory.peak_bytes()  # before the other samples are read, which are not the model's
-    samples = [first, *itertools.islice(feeds, MAX_TIMED_SAMPLES - 1)]
-    for feed in samples:  # reading them has cooled the caches again
+    batches = [first, *feeds]
+    for feed in batches:  # reading them has cooled the caches again
         model.infer(feed)
+    caches = _Caches() if request["task"]["cold_caches"] else None
     latencies_s: List[float] = []
+    computes_s: List[float] = []
     models = [model]
     for count in _shares(_inferences(request["task"], median_s), request):
         if latencies_s:
             models.append(_load_again(runtime, request, first))
-        turns = itertools.islice(itertools.cycle(samples), count)
-        if spin_s is None:
-            latencies_s += [_time_one(models[-1], feed) for feed in turns]
-        else:
-            latencies_s += [_time_one_and_spin(models[-1], feed, spin_turns) for feed in turns]
+        for feed in itertools.islice(itertools.cycle(batches), count):
+            if caches is not None:
+                caches.fill()
+            if spin_s is None:
+                latencies_s.append(_time_one(models[-1], feed))
+            else:
+                latencies_s.append(_time_one_and_spin(models[-1], feed, spin_turns))
+            if models[-1].compute_s is not None:
+                computes_s.append(models[-1].compute_s)
     gc.enable()
-    return {"latencies_s": latencies_s, "warmups": warmups + len(samples), "memory_peak_bytes": peak_bytes}
+    return {
+        "latencies_s": latencies_s,
+        "computes_s": computes_s,
+        "batch_size": request["settings"]["batch_size"],
+        "warmups": warmups + len(batches),
+        "memory_peak_bytes": peak_bytes,
+    }
 
 
 def _shares(inferences: int, request: Request) -> List[int]:
@@ -352,6 +524,22 @@ def _load_again(runtime: Type[Model], request: Request, feed: Sequence[Array]) -
     model.resize([array.shape for array in feed])
     _time_block(model, feed, RELOADED_WARMUP_S)
     return model
+
+
+class _Caches:
+    """The processor's caches, filled with other data: twice as much as the largest of them holds."""
+
+    def __init__(self) -> None:
+        self._data = np.zeros(2 * _largest_cache_bytes(), np.uint8)
+
+    def fill(self) -> None:
+        self._data += 1  # reads and writes every line
+
+
+def _largest_cache_bytes() -> int:
+    texts = [_read(str(path)).strip() for path in CACHES.glob("index*/size")]
+    kibibytes = [int(text[:-1]) for text in texts if text[:-1].isdigit() and text.endswith("K")]
+    return max(kibibytes) * 1024 if kibibytes else UNTOLD_CACHE_BYTES
 
 
 def _inferences(task: Dict[str, Any], median_s: float) -> int:
@@ -485,19 +673,45 @@ def _valgrind_request(code: int) -> Any:
     return (ctypes.c_size_t * 6)(code)
 
 
+def _batches(specs: Sequence[Spec], request: Request) -> Iterator[List[Array]]:
+    """What to time: single samples, or so many of them stacked as the request asks for."""
+    feeds = itertools.islice(_feeds(specs, request), MAX_TIMED_SAMPLES)
+    size: int = request["settings"]["batch_size"]
+    if size == 1:
+        return feeds
+    for spec in specs:
+        if spec["shape"][:1] != [-1]:
+            raise Refusal(
+                f"input `{spec['name']}` takes shape {_shown(spec['shape'])}: its batch is fixed; "
+                f"expected an open one, for {size} samples at a time"
+            )
+    return _stacked(feeds, size)
+
+
+def _stacked(feeds: Iterator[List[Array]], size: int) -> Iterator[List[Array]]:
+    """Batches of so many samples; the last one is filled up with the first samples again."""
+    own = first = list(itertools.islice(feeds, size))
+    while own:
+        batch = itertools.islice(itertools.chain(own, itertools.cycle(first)), size)
+        yield [np.concatenate(arrays) for arrays in zip(*batch)]
+        own = list(itertools.islice(feeds, size))
+
+
 def _feeds(specs: Sequence[Spec], request: Request) -> Iterator[List[Array]]:
-    """What to time: samples of the request's file, or one random set of inputs."""
+    """Samples of the request's file, or random inputs: one set, or one for each place in a batch."""
     if request["inputs_path"]:
         return _encoded_samples(specs, request)[1]
-    return iter([_random_feed(specs, request)])
+    random = np.random.default_rng(request["task"]["seed"])
+    shapes = _given_shapes(specs, request)
+    sets = request["settings"]["batch_size"]
+    return ([_random(random, spec, shape) for spec, shape in zip(specs, shapes)] for _ in range(sets))
 
 
-def _random_feed(specs: Sequence[Spec], request: Request) -> List[Array]:
+def _given_shapes(specs: Sequence[Spec], request: Request) -> List[Tuple[int, ...]]:
     given = request["shapes"] or [None] * len(specs)
     if len(given) != len(specs):
         raise Refusal(f"expected shapes for the model's {len(specs)} inputs; got {len(given)}")
-    random = np.random.default_rng(request["task"]["seed"])
-    return [_random(random, spec, _closed_shape(spec, shape)) for spec, shape in zip(specs, given)]
+    return [_closed_shape(spec, shape) for spec, shape in zip(specs, given)]
 
 
 def _closed_shape(spec: Spec, given: Optional[Sequence[int]]) -> Tuple[int, ...]:

@@ -9,14 +9,14 @@ import contextlib
 import getpass
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, field_validator
 
 from edgecc.errors import TargetError
 from edgecc.progress import Progress
-from edgecc.project import Section
 from edgecc.results import Environment, Failure, FailureKind
+from edgecc.targets.options import Caches, ThreadedOptions
 from edgecc.targets.target import Target
 from edgecc.targets.wire import RunReply, RunRequest
 from edgecc.targets.x86_cpu import Core
@@ -29,7 +29,7 @@ Word = Annotated[str, StringConstraints(pattern=r"^[^\s@-][^\s@]*$")]
 """Neither empty nor an option."""
 
 
-class SshOptions(Section):
+class SshOptions(ThreadedOptions):
     """The keys of a `[targets.NAME]` table with `kind = "ssh"`."""
 
     host: Word
@@ -44,10 +44,13 @@ class SshOptions(Section):
     known_hosts: Path = Path("~/.ssh/known_hosts")
     """The host keys to trust. There is no way to trust others."""
     folder: str = Field(default="~/.edgecc", min_length=1)
-    """On the device: for the virtual environment and, while a target is open, for what is measured."""
+    """On the device: for the virtual environments and, while a target is open, for what is measured."""
     python: str = Field(default="python3", pattern=r"^[^-\s][^\n]*$")
     """On the device: what makes the virtual environment and runs the agent."""
-    num_threads: int = Field(default=1, ge=1)
+    runtime: Literal["litert", "tflite_runtime"] = "litert"
+    """What runs `.tflite` files; each has a virtual environment of its own."""
+    caches: Caches = "warm"
+    """What a timed inference finds in the processor's caches: what the one before left, or other data."""
     memory_limit: ByteSize | None = None
     """Bytes of resident memory, mapped files not counted, at which a run is killed as out of memory; three quarters of
     the device's where it is left out."""
@@ -74,7 +77,9 @@ class SshTarget(Target):
 
     def __init__(self, name: str, options: SshOptions) -> None:
         self.name = name
-        self.num_threads = options.num_threads
+        self.settings = options.settings
+        self.tflite_runtime = options.runtime
+        self.cold_caches = options.caches == "cold"
         self.device = f"{options.user or getpass.getuser()}@{options.host}:{options.port}"
         self._options = options
         self._agent: DeviceAgent | None = None
@@ -89,9 +94,10 @@ class SshTarget(Target):
             self._check_cores(agent.cores)
             environment = agent.describe(self._pin())
         if environment is None or not environment.runtimes:
-            lack = "virtual environment" if environment is None else "runtime in its virtual environment"
+            runtime, folder = self._options.runtime, self._options.folder
+            lack = "virtual environment" if environment is None else "runtime in the virtual environment"
             raise TargetError(
-                f"target `{self.name}`: {self.device} has no {lack} in {self._options.folder}",
+                f"target `{self.name}`: {self.device} has no {lack} for {runtime} in {folder}",
                 hint=f"edgecc targets --setup {self.name}",
             )
         return environment
@@ -122,7 +128,7 @@ class SshTarget(Target):
             )
 
     def set_up(self, progress: Progress) -> None:
-        """Make a virtual environment on the device, with numpy and the runtimes.
+        """Make the runtime's virtual environment on the device, with numpy and what runs there.
 
         Raises:
             TargetError: it does not answer, or cannot have them.
@@ -130,10 +136,10 @@ class SshTarget(Target):
         from edgecc.targets.device_setup import install_runtimes
 
         with self._alone() as agent:
-            install_runtimes(agent, self.name, progress)
+            install_runtimes(agent, self.name, self._options.runtime, progress)
 
     def clean_up(self) -> None:
-        """Remove the virtual environment, and the folder unless something else is in it.
+        """Remove the virtual environments of both runtimes, and the folder unless something else is in it.
 
         Raises:
             TargetError: it does not answer.
@@ -177,7 +183,7 @@ class SshTarget(Target):
             start_command(options.python),
         )
         try:
-            return DeviceAgent(connection, f"target `{self.name}`: {self.device}", options.folder)
+            return DeviceAgent(connection, f"target `{self.name}`: {self.device}", options.folder, options.runtime)
         except BaseException:
             connection.finish()
             raise
@@ -189,10 +195,10 @@ class SshTarget(Target):
                 f"target `{self.name}`: `pin` names cores {_listed(absent)}; {self.device} has {_listed(present)}",
                 hint="pin to cores that exist and that this user may use",
             )
-        if self.num_threads > len(cores):
+        if self._options.num_threads > len(cores):
             raise TargetError(
                 f"target `{self.name}`: expected at most {len(cores)} threads, one for each core it may use; "
-                f"`num_threads` is {self.num_threads}",
+                f"`num_threads` is {self._options.num_threads}",
                 hint=f"set num_threads to {len(cores)} or less",
             )
 

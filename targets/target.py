@@ -14,7 +14,7 @@ from edgecc.errors import TargetError
 from edgecc.metrics import Ability
 from edgecc.progress import Progress
 from edgecc.results import Environment
-from edgecc.targets.wire import RunReply, RunRequest, Runtime
+from edgecc.targets.wire import RunReply, RunRequest, Runtime, RuntimeSettings
 
 THIS_MACHINE = "this machine"
 
@@ -26,7 +26,10 @@ class Target(ABC):
     Options: ClassVar[type[BaseModel]]
     """The keys a `[targets.NAME]` table of this kind takes."""
     name: str
-    num_threads: int = 1
+    settings: RuntimeSettings = RuntimeSettings()
+    """How the runtimes compute there."""
+    cold_caches: bool = False
+    """True where each timed inference finds the processor's caches full of other data."""
     tflite_runtime: Runtime = "litert"
     """What runs `.tflite` files."""
     emulated: bool = False

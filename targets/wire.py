@@ -6,9 +6,10 @@ The paths in a request are those of the device: a target that carries files ther
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from edgecc.artifact import Format, Record, TensorSpec
 from edgecc.results import Environment, Failure, ProcessSample, Seconds
@@ -16,6 +17,25 @@ from edgecc.results import Environment, Failure, ProcessSample, Seconds
 Runtime = Literal["litert", "tflite_runtime", "onnxruntime"]
 
 RUNTIME_OF: dict[Format, Runtime] = {Format.TFLITE: "litert", Format.ONNX: "onnxruntime"}
+
+
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+class RuntimeSettings(Record):
+    """How a runtime computes."""
+
+    num_threads: PositiveInt = 1
+    xnnpack: bool | None = None
+    """LiteRT's XNNPACK delegate: True is refused where it takes no operator, False is off; None leaves it to the
+    runtime."""
+    providers: tuple[str, ...] = (CPU_PROVIDER,)
+    """ONNX Runtime's execution providers, the preferred one first. Refused where that one takes no operator, or where
+    one that is not named takes any."""
+    device: NonNegativeInt = 0
+    """Of several GPUs the one with this number, as the driver counts them."""
+    batch_size: PositiveInt = 1
+    """How many samples a LatencyTask stacks for one inference. Refused where a model's batch is not open."""
 
 
 class LatencyTask(Record):
@@ -28,6 +48,8 @@ class LatencyTask(Record):
     loads: PositiveInt = 1
     """Over how many loads of the model the inferences are spread, where it is small: each load lies elsewhere in
     memory, which makes a small model up to a fifth slower or faster."""
+    cold_caches: bool = False
+    """Fill the processor's caches with other data before each timed inference."""
     seed: int = 0
     """Of the random inputs, drawn to the model's own shapes, where `inputs_path` is None."""
     spin_s: Seconds | None = None
@@ -60,7 +82,7 @@ class RunRequest(Record):
     artifact_path: str
     artifact_sha256: str
     runtime: Runtime
-    num_threads: int = 1
+    settings: RuntimeSettings = RuntimeSettings()
     inputs_path: str | None = None
     """Samples (n, ...) in real values: a `.npy` for one input; for several an `.npz` with a member for each, named as
     the input or by its position, "0", "1", .... The runner quantizes them where the model's input is quantized."""
@@ -80,6 +102,9 @@ class RunReply(Record):
     environment: Environment | None = None
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
+    operators: Mapping[str, int] = {}
+    """How many of the model's operators ran where, read back from the runtime: on LiteRT's delegates (`xnnpack`) or
+    its own kernels (`builtin`), or by ONNX Runtime's providers. Empty where the runtime does not tell."""
     process: ProcessSample | None = None
     """Of a LatencyTask."""
     instructions: tuple[PositiveInt, ...] = ()

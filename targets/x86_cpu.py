@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from edgecc.errors import TargetError
-from edgecc.project import Section
 from edgecc.results import Environment
+from edgecc.targets.options import Caches, ThreadedOptions
 from edgecc.targets.target import Target
 from edgecc.targets.turns import turn
 from edgecc.targets.wire import InstructionsTask, RunReply, RunRequest
@@ -21,14 +21,15 @@ from edgecc.units import ByteSize
 Core = Annotated[int, Field(ge=0)]
 
 
-class X86CpuOptions(Section):
+class X86CpuOptions(ThreadedOptions):
     """The keys of a `[targets.NAME]` table with `kind = "x86_cpu"`."""
 
-    num_threads: int = Field(default=1, ge=1)
     memory_limit: ByteSize = 4e9
     """Bytes of resident memory, mapped files not counted, at which a run is killed as out of memory."""
     pin: frozenset[Core] | None = Field(default=None, min_length=1)
     """Core numbers the run may use; all where left out."""
+    caches: Caches = "warm"
+    """What a timed inference finds in the processor's caches: what the one before left, or other data."""
     instructions: Literal["callgrind"] | None = None
     """What counts the instructions of an inference; they are unmeasured where it is left out."""
 
@@ -50,7 +51,8 @@ class X86CpuTarget(Target):
 
     def __init__(self, name: str, options: X86CpuOptions) -> None:
         self.name = name
-        self.num_threads = options.num_threads
+        self.settings = options.settings
+        self.cold_caches = options.caches == "cold"
         if options.instructions is not None:
             self.abilities |= {"instructions"}
         self._options = options
@@ -101,10 +103,10 @@ class X86CpuTarget(Target):
                 f"target `{self.name}`: `pin` names cores {_listed(absent)}; there are {_listed(present)}",
                 hint="pin to cores that exist and that this process may use",
             )
-        if self.num_threads > len(cores):
+        if self._options.num_threads > len(cores):
             raise TargetError(
                 f"target `{self.name}`: expected at most {len(cores)} threads, one for each core it may use; "
-                f"`num_threads` is {self.num_threads}",
+                f"`num_threads` is {self._options.num_threads}",
                 hint=f"set num_threads to {len(cores)} or less",
             )
         return len(cores)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -29,11 +30,15 @@ _CHROMIUM_FLAGS = (
 def require(name: str) -> Path:
     """The command behind `name`; without it the test is skipped, or fails where EDGECC_REQUIRE names it."""
     found = shutil.which(_COMMANDS[name])
-    if found is not None:
-        return Path(found)
-    reason = f"{name} is not installed (no `{_COMMANDS[name]}` on the PATH)"
+    if found is None:
+        lack(name, f"{name} is not installed (no `{_COMMANDS[name]}` on the PATH)")
+    return Path(found)
+
+
+def lack(name: str, reason: str) -> NoReturn:
+    """Skip the test for want of `name`, or fail it where EDGECC_REQUIRE names that."""
     if name in os.environ.get(_REQUIRED, "").split(","):
-        pytest.fail(f"{reason}, and {_REQUIRED} names it")
+        pytest.fail(f"{reason}, and {_REQUIRED} names {name}", pytrace=False)
     pytest.skip(reason)
 
 

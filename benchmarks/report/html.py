@@ -53,7 +53,7 @@ def render_html(results: Results, judgement: Judgement, tuning: Tuning | None) -
             (summary.plain(f"{each.variant} ({each.format})"), layer_cells(each), layer_plot(each, f"layers{index}"))
             for index, each in enumerate(results.layers)
         ],
-        details=[(summary.row_name(row), row, _metrics(row, results)) for row in results.rows],
+        details=[(summary.row_name(row), row, _computed_by(row), _metrics(row, results)) for row in results.rows],
         unmeasured=summary.group_unmeasured(results),
         warnings=summary.group_warnings(results),
     )
@@ -108,12 +108,30 @@ def _description(environment: Environment, num_threads: int) -> dict[str, str]:
         "clock speed": "unknown" if environment.frequency_mhz is None else f"{environment.frequency_mhz:.0f} MHz",
         "temperature": "unknown" if environment.temperature_c is None else f"{environment.temperature_c:.0f} °C",
         "throttling": environment.throttling or "none seen",
-        "accelerator": environment.accelerator or "none",
+        **_accelerator(environment),
         "system": environment.os,
         "runtimes": ", ".join(f"{name} {version}" for name, version in environment.runtimes.items()),
         "python": environment.python,
         "clock": "emulated" if environment.emulated else "the device's own",
     }
+
+
+def _accelerator(environment: Environment) -> dict[str, str]:
+    if environment.accelerator is None:
+        return {"accelerator": "none"}
+    frequency_mhz, temperature_c = environment.accelerator_frequency_mhz, environment.accelerator_temperature_c
+    return {
+        "accelerator": environment.accelerator,
+        "its clock speed": "unknown" if frequency_mhz is None else f"{frequency_mhz:.0f} MHz",
+        "its temperature": "unknown" if temperature_c is None else f"{temperature_c:.0f} °C",
+    }
+
+
+def _computed_by(row: Row) -> str:
+    """What of the runtime ran the operators, as it told itself."""
+    return ", ".join(
+        f"{name} ({count} of {sum(row.operators.values())} operators)" for name, count in row.operators.items() if count
+    )
 
 
 def _metrics(row: Row, results: Results) -> list[dict[str, str]]:

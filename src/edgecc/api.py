@@ -497,7 +497,8 @@ class TargetAnswer(Record):
             return str(self.reason)
         runtimes = ", ".join(f"{name} {version}" for name, version in self.environment.runtimes.items())
         cores = "1 core" if self.environment.cores == 1 else f"{self.environment.cores} cores"
-        return f"{self.environment.cpu_model}, {cores}, {runtimes}"
+        accelerator = "" if self.environment.accelerator is None else f"{self.environment.accelerator}; "
+        return f"{accelerator}{self.environment.cpu_model}, {cores}, {runtimes}"
 
 
 def list_targets(project: str | Path | ProjectFolder = ".") -> list[TargetAnswer]:

@@ -9,8 +9,9 @@ from typing import Literal
 from edgecc.units import Unit
 
 Better = Literal["lower", "higher"]
-Ability = Literal["latency", "outputs", "instructions"]
-"""What a target can do: time inferences, run an evaluation set, count instructions."""
+Ability = Literal["latency", "outputs", "instructions", "copies"]
+"""What a target can do: time inferences, run an evaluation set, count instructions, tell the copies to and from an
+accelerator from the computing between them."""
 USER_PREFIX = "user."
 
 
@@ -39,6 +40,8 @@ class Metric:
         """What a target must be able to do to measure it; None where the artifact alone tells."""
         if not self.on_target:
             return None
+        if self.name == "latency.compute":
+            return "copies"
         if self.wall_clock or self.name.startswith("memory."):
             return "latency"
         return "instructions" if self.name == "instructions" else "outputs"
@@ -56,9 +59,16 @@ _ALL = (
     _percentile("p50", 1),
     _percentile("p90", 64),
     _percentile("p99", 662),
-    Metric("latency.mean", Unit.SECONDS, "lower", "mean of one inference at batch 1", wall_clock=True),
+    Metric("latency.mean", Unit.SECONDS, "lower", "mean of one inference, or of a share of a batch", wall_clock=True),
     Metric("latency.min", Unit.SECONDS, "lower", "fastest inference at batch 1", wall_clock=True),
-    Metric("throughput", Unit.PER_SECOND, "higher", "inferences a second, one after the other", wall_clock=True),
+    Metric(
+        "latency.compute",
+        Unit.SECONDS,
+        "lower",
+        "median of one inference without the copies in and out, on an accelerator",
+        wall_clock=True,
+    ),
+    Metric("throughput", Unit.PER_SECOND, "higher", "samples a second, one inference after the other", wall_clock=True),
     Metric("load.cold", Unit.SECONDS, "lower", "first load in a fresh process, to a ready model", wall_clock=True),
     Metric("load.warm", Unit.SECONDS, "lower", "second load in the same process", wall_clock=True),
     Metric("size", Unit.BYTES, "lower", "bytes of the artifact's file", on_target=False),

@@ -45,9 +45,17 @@ class Environment(Record):
     """Of the hottest thermal zone, where Linux tells."""
     throttling: str | None = None
     """What slows the device down now, where it tells: under-voltage, a temperature limit."""
+    accelerator_frequency_mhz: float | None = None
+    """Of the accelerator's cores at that moment, where its driver tells."""
+    accelerator_temperature_c: float | None = None
 
 
-MOMENTARY = frozenset({"load_average", "frequency_mhz", "temperature_c", "throttling"})
+MOMENTARY = frozenset(
+    {
+        "load_average", "frequency_mhz", "temperature_c", "throttling", "accelerator_frequency_mhz",
+        "accelerator_temperature_c",
+    }
+)  # fmt: skip
 """What of an environment is of one moment, and does not make it another environment."""
 
 
@@ -77,6 +85,10 @@ class ProcessSample(Record):
 
     latencies_s: tuple[Seconds, ...]
     """One value an inference, in the order they ran, warm-ups left out."""
+    computes_s: tuple[Seconds, ...] = ()
+    """Of the same inferences, without the copies in and out; empty where the target does not tell these apart."""
+    batch_size: Annotated[int, Field(gt=0, strict=True)] = 1
+    """How many samples each inference took at once."""
     warmups: Annotated[int, Field(ge=0)]
     load_cold_s: Seconds
     load_warm_s: Seconds
@@ -112,6 +124,9 @@ class Row(Record):
     """None where the target did not answer."""
     runtime: str
     num_threads: Annotated[int, Field(gt=0, strict=True)]
+    operators: Mapping[str, Annotated[int, Field(ge=0, strict=True)]] = {}
+    """How many of the artifact's operators ran where, read back from the runtime: `xnnpack` and `builtin` of LiteRT, or
+    ONNX Runtime's providers. Empty where the runtime does not tell."""
     processes: tuple[ProcessSample, ...] = ()
     instructions: tuple[Annotated[int, Field(gt=0, strict=True)], ...] = ()
     """Of single inferences, where they were counted."""

@@ -101,6 +101,13 @@ def test_an_interval_holds_its_own_estimate(rows: list[list[float]]) -> None:
         assert estimate.low <= estimate.value <= estimate.high
 
 
+def test_the_interval_of_a_batch_is_that_of_a_samples_share(make_process: MakeProcess) -> None:
+    processes = sampled(make_process, two_levels(np.random.default_rng(5), 4, 30))
+    batches = [process.model_copy(update={"batch_size": 8}) for process in processes]
+    low, high = latency_intervals(processes)["latency.mean"]
+    assert latency_intervals(batches)["latency.mean"] == pytest.approx((low / 8, high / 8))
+
+
 def test_an_interval_changes_nothing_else(make_process: MakeProcess) -> None:
     processes = sampled(make_process, two_levels(np.random.default_rng(4), 3, 30))
     plain = timings(processes, Provenance.EMULATED) | {"accuracy": "no evaluation set"}

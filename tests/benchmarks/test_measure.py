@@ -18,7 +18,7 @@ from edgecc.errors import OutputError, TargetError, UserCodeError
 from edgecc.metrics import METRICS
 from edgecc.project import MetricSection
 from edgecc.results import Estimate, Failure, FailureKind
-from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply, RunRequest
+from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply, RunRequest, RuntimeSettings
 
 SCORES = [[1, 0], [0, 1], [1, 0], [1, 0]]
 """Classes 0, 1, 0, 0, where the labels are 0, 1, 0, 1."""
@@ -69,6 +69,22 @@ def test_samples_reach_the_target_as_they_are(make_plan: MakePlan, make_target: 
 
     measure(make_plan("a", processes=1), [make_target("gateway", script)])
     assert seen == [(4, 2), (4, 2)]
+
+
+def test_settings_reach_every_process_and_what_ran_comes_back(
+    make_plan: MakePlan, make_target: Make, reply: Reply
+) -> None:
+    def script(request: RunRequest) -> RunReply:
+        return reply(request, SCORES).model_copy(update={"operators": {"xnnpack": 6, "builtin": 2}})
+
+    target = make_target("gateway", script)
+    target.settings = RuntimeSettings(num_threads=2, xnnpack=True)
+    target.cold_caches = True
+    (row,) = measure(make_plan("a", processes=2), [target]).rows
+    assert {request.settings for request in target.requests} == {target.settings}
+    assert [request.task.cold_caches for request in target.requests[:2]] == [True, True]
+    assert row.num_threads == 2
+    assert row.operators == {"xnnpack": 6, "builtin": 2}
 
 
 @pytest.mark.parametrize("kind", FailureKind)

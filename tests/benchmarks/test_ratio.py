@@ -167,6 +167,26 @@ def test_every_metric_of_a_process_has_its_ratio(make_process: Callable[..., Pro
     assert ratio_of("latency.p99", before[:4], after) == "needs 662 values of each, has 600 and 750"
     untold = [make_process(1.0, peak=None)] * 5
     assert ratio_of("memory.peak", before, untold) == "a process does not tell its memory.peak"
+    assert ratio_of("latency.compute", before, after) == "a process does not tell its latency.compute"
+
+
+def test_the_computing_has_a_ratio_of_its_own(make_process: Callable[..., ProcessSample]) -> None:
+    before, after = (
+        [make_process(4.0, 4.0, 4.0).model_copy(update={"computes_s": values})] * 5
+        for values in [(1.0, 2.0, 3.0), (1.0, 1.0, 3.0)]
+    )
+    found = ratio_of("latency.compute", before, after)
+    assert isinstance(found, Ratio)
+    assert found.value == pytest.approx(0.5)
+
+
+def test_batches_are_compared_by_means_alone(make_process: Callable[..., ProcessSample]) -> None:
+    single = [make_process(1.0, 3.0)] * 5
+    batches = [make_process(8.0, 16.0).model_copy(update={"batch_size": 4})] * 5
+    mean = ratio_of("latency.mean", single, batches)
+    assert isinstance(mean, Ratio)
+    assert mean.value == pytest.approx(1.5)
+    assert ratio_of("latency.p50", single, batches) == "a batch of 4 was timed, not single inferences"
 
 
 @given(st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=300), st.floats(0, 100))

@@ -118,6 +118,31 @@ def test_the_page_leads_with_the_verdict_and_tells_every_reason(judged: tuple[Re
         assert group.reason in text
 
 
+def test_the_page_tells_of_an_accelerator_where_there_is_one(judged: tuple[Results, Judgement]) -> None:
+    results, judgement = judged
+    assert "its clock speed" not in render_html(results, judgement, None)
+    gpu = {"accelerator": "NVIDIA A2, driver 570.86.15, CUDA 12.8", "accelerator_frequency_mhz": 1770.0}
+    rows = [
+        row.model_copy(update={"environment": row.environment.model_copy(update=gpu)})
+        for row in results.rows
+        if row.environment is not None
+    ]
+    text = re.sub(r"\s+", " ", render_html(results.model_copy(update={"rows": tuple(rows)}), judgement, None))
+    for name, value in [
+        ("accelerator", gpu["accelerator"]), ("its clock speed", "1770 MHz"), ("its temperature", "unknown")
+    ]:  # fmt: skip
+        assert re.search(rf"{name}</\w+> ?<\w+>{value}<", text), name
+
+
+def test_the_page_tells_what_ran_the_operators(judged: tuple[Results, Judgement]) -> None:
+    results, judgement = judged
+    first, *others = results.rows
+    ran = first.model_copy(update={"operators": {"xnnpack": 6, "builtin": 2}})
+    text = render_html(results.model_copy(update={"rows": (ran, *others)}), judgement, None)
+    assert text.count("computed by") == 1
+    assert "computed by xnnpack (6 of 8 operators), builtin (2 of 8 operators)" in text
+
+
 def test_the_page_is_the_same_each_time(judged: tuple[Results, Judgement], trials: Path) -> None:
     assert render_html(*judged, read_tuning(trials)) == render_html(*judged, read_tuning(trials))
 

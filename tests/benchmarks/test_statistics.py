@@ -63,6 +63,29 @@ def test_a_latency_of_nothing_spoils_them_all(make_process: MakeProcess) -> None
         assert "not a positive number" in str(answers[metric])
 
 
+def test_the_computing_is_told_apart_where_every_process_tells_it(make_process: MakeProcess) -> None:
+    told = [make_process(0.002, 0.003).model_copy(update={"computes_s": values}) for values in [(0.001, 0.002)] * 3]
+    answers = statistics.timings(
+        [*told[:2], told[2].model_copy(update={"computes_s": (0.001, 0.001)})], Provenance.MEASURED
+    )
+    compute = answers["latency.compute"]
+    assert isinstance(compute, Estimate)
+    assert (compute.value, compute.samples) == (0.001, 6)
+    for other in (make_process(0.002, 0.003), told[0].model_copy(update={"computes_s": (0.001,)})):
+        answers = statistics.timings([*told, other], Provenance.MEASURED)
+        assert answers["latency.compute"] == "the target does not time the computing apart from the copies"
+
+
+def test_batches_yield_means_of_a_samples_share_alone(make_process: MakeProcess) -> None:
+    changes = {"batch_size": 8, "computes_s": (0.001,) * 100}
+    answers = statistics.timings([make_process(*HUNDRED).model_copy(update=changes)], Provenance.MEASURED)
+    assert estimate(answers["latency.mean"]) == pytest.approx(50.5 / 8)
+    assert estimate(answers["throughput"]) == pytest.approx(8 / 50.5)
+    assert isinstance(answers["load.cold"], Estimate)
+    reasons = {name for name, answer in answers.items() if answer == "a batch of 8 was timed, not single inferences"}
+    assert reasons == {"latency.p50", "latency.p90", "latency.p99", "latency.min", "latency.compute"}
+
+
 def test_memory_is_the_largest_peak_or_nothing(make_process: MakeProcess) -> None:
     known = statistics.memory([make_process(1.0, peak=5), make_process(1.0, peak=7)], Provenance.MEASURED)
     assert estimate(known["memory.peak"]) == 7

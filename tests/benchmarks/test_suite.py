@@ -18,7 +18,7 @@ from edgecc.errors import ProjectError, TargetError
 from edgecc.project import TargetSpec
 from edgecc.results import Environment, Failure, FailureKind, Results
 from edgecc.targets.registry import target_options
-from edgecc.targets.wire import LatencyTask, RunReply, RunRequest
+from edgecc.targets.wire import LatencyTask, RunReply, RunRequest, RuntimeSettings
 
 SUITE = """
 version = 1
@@ -86,7 +86,7 @@ class Bench:
         target = self._make_target(
             name, lambda request: self._answer(name, request), lost="no route" if name in self.lost else None
         )
-        target.num_threads = spec.options.get("num_threads", 1)
+        target.settings = RuntimeSettings(num_threads=spec.options.get("num_threads", 1))
         probe = target.probe
         target.probe = lambda: probe().model_copy(update=self.environment)
         return target
@@ -96,7 +96,7 @@ class Bench:
         if self.stop_after is not None and len(self.timed) >= self.stop_after:
             raise KeyboardInterrupt
         if isinstance(request.task, LatencyTask):
-            self.timed.append((artifact, name, request.num_threads))
+            self.timed.append((artifact, name, request.settings.num_threads))
         if artifact in self.crashing:
             return RunReply(failure=Failure(kind=FailureKind.CRASHED, message="SIGSEGV"))
         return self._reply(request, [[1, 0]] * 4, 0.001 * len(self.timed))

@@ -185,7 +185,7 @@ memory_limit = "1 GB"
 """
 SHOW_TARGET = """
 def test_target(edgecc_target):
-    print("it is", edgecc_target.kind, edgecc_target.name, edgecc_target.num_threads)
+    print("it is", edgecc_target.kind, edgecc_target.name, edgecc_target.settings.num_threads)
 """
 
 

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,10 +19,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecc.targets.arrays import write_inputs
+from edgecc.targets.ssh import SshOptions, SshTarget
 from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunRequest, Runtime
 
 from ..conftest import require
-from .ssh_server import SshServer, started_server
+from .ssh_server import Open, SshServer, started_server
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -162,6 +164,18 @@ def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
     require("ssh")
     with started_server(tmp_path_factory.mktemp("sshd")) as server:
         yield server
+
+
+@pytest.fixture
+def open_target(ssh_server: SshServer, device_folder: Path) -> Iterator[Open]:
+    """Opens a target on the server, whose folder there is set up; an option may be changed."""
+    with ExitStack() as opened:
+
+        def open(**changes: Any) -> SshTarget:
+            options = ssh_server.options(**{"folder": str(device_folder), **changes})
+            return opened.enter_context(SshTarget("pi", SshOptions.model_validate(options)))
+
+        yield open
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,19 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
+
+from edgecc.errors import TargetError
+from edgecc.targets.ssh import SshTarget
+
+Open = Callable[..., SshTarget]
+"""Opens a target; an option may be changed."""
 
 SSHD = "/usr/sbin/sshd"  # it insists on an absolute path
 
@@ -35,12 +42,11 @@ LogLevel ERROR
 
 
 @dataclass(frozen=True)
-class SshServer:
-    """A running server; `user_key` may log in, `other_key` may not."""
+class ServerFiles:
+    """The keys and the configuration of a server; `user_key` may log in, `other_key` may not."""
 
     folder: Path
     port: int
-    process: psutil.Process
 
     def options(self, **changes: Any) -> dict[str, Any]:
         """What a `[targets.NAME]` table needs to reach it."""
@@ -52,13 +58,20 @@ class SshServer:
         }
         return {**options, **changes}
 
-    @property
-    def address(self) -> str:
-        return f"{getpass.getuser()}@127.0.0.1:{self.port}"
-
     def known_hosts_line(self, key: str) -> str:
         """The server's name with the public key in a file."""
         return f"[127.0.0.1]:{self.port} {(self.folder / key).read_text()}"
+
+
+@dataclass(frozen=True)
+class SshServer(ServerFiles):
+    """A server that runs on this machine."""
+
+    process: psutil.Process
+
+    @property
+    def address(self) -> str:
+        return f"{getpass.getuser()}@127.0.0.1:{self.port}"
 
     def below(self, name: str) -> list[psutil.Process]:
         """What runs below the server under a name: `sshd` are its sessions."""
@@ -74,16 +87,12 @@ class SshServer:
 def started_server(folder: Path) -> Iterator[SshServer]:
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
-    for name in ("host_key", "user_key", "other_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name], check=True)
-    port = _free_port()
-    (folder / "sshd_config").write_text(CONFIG.format(port=port, folder=folder, variables=_variables()))
+    files = write_server_files(folder, index_variables())
     command = [SSHD, "-D", "-e", "-f", folder / "sshd_config"]
     with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL) as process:
         try:
-            server = SshServer(folder, port, psutil.Process(process.pid))
-            (folder / "known_hosts").write_text(server.known_hosts_line("host_key.pub"))
-            _wait_for(process, port, folder / "log")
+            server = SshServer(folder, files.port, psutil.Process(process.pid))
+            wait_for_answer(files.port, lambda: None if process.poll() is None else (folder / "log").read_text())
             yield server
         finally:
             for left in server.process.children(recursive=True):
@@ -92,12 +101,28 @@ def started_server(folder: Path) -> Iterator[SshServer]:
             process.kill()
 
 
-def _variables() -> str:
+def failing(target: SshTarget, match: str) -> TargetError:
+    """What a probe says is wrong."""
+    with pytest.raises(TargetError, match=match) as caught:
+        target.probe()
+    return caught.value
+
+
+def write_server_files(folder: Path, variables: Mapping[str, str]) -> ServerFiles:
+    """Keys, known_hosts, and a configuration for a free port; sessions get the variables."""
+    for name in ("host_key", "user_key", "other_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name], check=True)
+    files = ServerFiles(folder, _free_port())
+    set_env = " ".join(["SetEnv", *(f'"{name}={value}"' for name, value in variables.items())]) if variables else ""
+    (folder / "sshd_config").write_text(CONFIG.format(port=files.port, folder=folder, variables=set_env))
+    (folder / "known_hosts").write_text(files.known_hosts_line("host_key.pub"))
+    return files
+
+
+def index_variables() -> dict[str, str]:
     """What pip needs here, which a device has in its own configuration."""
-    names = [
-        name for name in os.environ if name.startswith(("PIP_", "SSL_CERT", "HTTP_", "HTTPS_", "http", "no_proxy"))
-    ]
-    return f"SetEnv {' '.join(f'{name}={os.environ[name]}' for name in names)}" if names else ""
+    prefixes = ("PIP_", "SSL_CERT", "HTTP_", "HTTPS_", "http", "no_proxy")
+    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
 
 
 def _free_port() -> int:
@@ -106,11 +131,12 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline_s = time.monotonic() + 10
+def wait_for_answer(port: int, ended: Callable[[], str | None]) -> None:
+    """Wait until something answers; `ended` gives the last words of a server that ended instead."""
+    deadline_s = time.monotonic() + 30
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
             return
-        assert process.poll() is None, log.read_text()
+        assert (last_words := ended()) is None, last_words
         assert time.monotonic() < deadline_s, "the server never answered"
         time.sleep(0.02)

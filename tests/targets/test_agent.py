@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from edgecc.errors import TargetError
 from edgecc.targets.arrays import read_outputs
 from edgecc.targets.child import run_in_child
 from edgecc.targets.device_agent import DeviceAgent, start_command
-from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply, RunRequest
+from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply, RunRequest, Runtime
 
 PLACE = "target `pi`: pi@somewhere:22"
 SAYS_YES = """
@@ -77,9 +78,9 @@ def start(device_folder: Path) -> Iterator[Start]:
     """Starts an agent, with the device's folder set up."""
     started: list[Pipes] = []
 
-    def start(folder: Path = device_folder, before: str = "") -> tuple[DeviceAgent, Pipes]:
+    def start(folder: Path = device_folder, before: str = "", runtime: Runtime = "litert") -> tuple[DeviceAgent, Pipes]:
         started.append(Pipes(before + start_command(sys.executable)))
-        return DeviceAgent(started[-1], PLACE, str(folder)), started[-1]
+        return DeviceAgent(started[-1], PLACE, str(folder), runtime), started[-1]
 
     yield start
     for pipes in started:
@@ -296,6 +297,7 @@ def test_a_run_gets_a_clean_environment_its_cores_and_no_more_than_most_of_the_m
 ) -> None:
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    monkeypatch.setenv("QEMU_CPU", "cortex-a72")
     agent, _ = start()
     runner = script("""
         import json, os, sys
@@ -308,6 +310,7 @@ def test_a_run_gets_a_clean_environment_its_cores_and_no_more_than_most_of_the_m
     assert "TF_NUM" not in said
     assert "PYTHONPATH" not in said
     assert "'PATH'" in said
+    assert "'QEMU_CPU'" in said
     assert said.endswith(f" {{{core}}} 1000")
 
 
@@ -460,7 +463,10 @@ def test_a_host_that_is_silent_on_its_turn_loses_it(device_folder: Path) -> None
     )  # fmt: skip
     with silent:
         assert silent.stdin is not None
-        for line in ({"folder": str(device_folder), "who": "me"}, {"verb": "take_turn", "wait_s": 1}):
+        for line in (
+            {"folder": str(device_folder), "runtime": "litert", "who": "me"},
+            {"verb": "take_turn", "wait_s": 1},
+        ):
             print(json.dumps(line), file=silent.stdin, flush=True)
         assert silent.wait(10) == 0
     assert sessions(device_folder) == []
@@ -514,8 +520,19 @@ def test_the_source_needs_nothing_that_an_older_python_lacks() -> None:
 # The virtual environment
 
 
+def test_each_runtime_has_an_environment_of_its_own(start: Start, script: Any, device_folder: Path) -> None:
+    agent, _ = start(runtime="tflite_runtime")
+    assert agent.describe(None) is None  # LiteRT's is no stand-in
+    with pytest.raises(TargetError, match=r"no virtual environment at .*/device/venv-tflite-runtime$"):
+        run_stand_in(agent, script(SAYS_YES))
+    (device_folder / "venv").rename(device_folder / "venv-tflite-runtime")
+    assert run_stand_in(agent, script(SAYS_YES)).runtime_version == "yes"
+    assert start()[0].describe(None) is None
+
+
 def test_what_was_brought_is_removed_and_nothing_else(start: Start, device_folder: Path) -> None:
     agent, _ = start()
+    shutil.copytree(device_folder / "venv", device_folder / "venv-tflite-runtime")
     (device_folder / "mine.txt").touch()
     agent.remove()
     assert [path.name for path in device_folder.iterdir()] == ["mine.txt"]

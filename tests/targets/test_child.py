@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import pytest
 
 from edgecc.errors import TargetError
 from edgecc.targets import child
-from edgecc.targets.child import run_in_child
+from edgecc.targets.child import RUNNER, run_in_child
 from edgecc.targets.wire import LatencyTask, RunReply, RunRequest
 
 LIMITS: dict[str, Any] = {"timeout_s": 60.0, "memory_limit_bytes": 2e9}
@@ -45,6 +46,9 @@ def any_request() -> RunRequest:
 FAKE_LITERT = """
 import numpy as np
 
+class OpResolverType:
+    AUTO = BUILTIN_WITHOUT_DEFAULT_DELEGATES = None
+
 class Interpreter:
     def __init__(self, **_):
 {statements}
@@ -57,6 +61,7 @@ class Interpreter:
         tensor = {{"name": "x", "index": 0, "shape": (1, 2), "shape_signature": (1, 2), "dtype": np.float32}}
         return [{{**tensor, "quantization_parameters": quantization}}]
     get_output_details = get_input_details
+    def _get_ops_details(self): return []
 """
 
 
@@ -197,7 +202,7 @@ def test_nothing_is_left_after_an_interrupt(
 def test_a_killed_edgecc_takes_the_run_with_it(make_request: Any, cnn_int8: Path, tmp_path: Path) -> None:
     request = tmp_path / "request.json"
     request.write_text(make_request(cnn_int8, LatencyTask(inferences=10**8)).model_dump_json())
-    host = subprocess.Popen([sys.executable, "-c", HOST, request])
+    host = subprocess.Popen([sys.executable, "-c", HOST, request, RUNNER])
     try:
         runner = only_child(psutil.Process(host.pid))
     finally:
@@ -206,13 +211,50 @@ def test_a_killed_edgecc_takes_the_run_with_it(make_request: Any, cnn_int8: Path
     assert_gone(runner)
 
 
+@pytest.mark.parametrize("under", [[], ["nice"]])
+def test_and_one_that_has_not_come_far(
+    under: list[str], script: Script, any_request: RunRequest, tmp_path: Path
+) -> None:
+    """The runner asks Linux to end it with edgecc after its imports alone, and this one never does."""
+    pid_file = tmp_path / "pid"
+    runner = script(f"""
+        import os, pathlib, time
+        pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))
+        time.sleep(600)
+        """)
+    (tmp_path / "request.json").write_text(any_request.model_dump_json())
+    host = subprocess.Popen([sys.executable, "-c", HOST, tmp_path / "request.json", runner, *under])
+    try:
+        wait_until(lambda: pid_file.exists() and pid_file.read_text() != "")
+    finally:
+        host.kill()
+        host.wait()
+    assert_gone(int(pid_file.read_text()))
+
+
+def test_what_comes_too_late_does_not_start(tmp_path: Path) -> None:
+    """Linux tells of the end of a parent only who had asked before it."""
+    stranger = str(os.getppid())
+    for parent, starts in [(stranger, False), (str(os.getpid()), True)]:
+        subprocess.run([sys.executable, "-c", child._TIED, parent, "touch", tmp_path / "started"], check=True)
+        assert (tmp_path / "started").exists() == starts
+
+
 HOST = """
 import pathlib, sys
 from edgecc.targets.child import run_in_child
 from edgecc.targets.wire import RunRequest
 request = RunRequest.model_validate_json(pathlib.Path(sys.argv[1]).read_text())
-run_in_child(request, timeout_s=60, memory_limit_bytes=2e9)
+runner, under = pathlib.Path(sys.argv[2]), sys.argv[3:]
+run_in_child(request, timeout_s=60, memory_limit_bytes=2e9, runner=runner, under=under)
 """
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 def only_child(process: psutil.Process) -> int:

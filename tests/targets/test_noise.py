@@ -52,3 +52,18 @@ def test_more_threads_than_cores_wait(cores: int, said: str) -> None:
         assert said in warning
         assert warning.endswith(f"set `num_threads` to {cores}")
     assert noise_warnings(environment(cores=4), 4) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({}, "(temperature limit)"),
+        ({"temperature_c": 60.0}, "(temperature limit at 60 °C)"),
+        ({"accelerator_temperature_c": 87.0}, "(temperature limit at 87 °C)"),
+        ({"temperature_c": 60.0, "accelerator_temperature_c": 87.0}, "(temperature limit at 87 °C)"),
+    ],
+)
+def test_a_device_that_slows_itself_down_says_how_hot_it_is(changes: dict[str, float], where: str) -> None:
+    [warning] = noise_warnings(environment(throttling="temperature limit", **changes))
+    assert where in warning
+    assert "cool it" in warning

@@ -28,7 +28,7 @@ def test_open_target_gives_name_and_options() -> None:
     spec = TargetSpec.model_validate({"kind": "x86_cpu", "num_threads": 2})
     with registry.open_target("gateway", spec) as target:
         assert isinstance(target, X86CpuTarget)
-        assert (target.name, target.num_threads, target.emulated) == ("gateway", 2, False)
+        assert (target.name, target.settings.num_threads, target.emulated) == ("gateway", 2, False)
 
 
 def test_options_that_the_kind_does_not_take() -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 
 from edgecc.targets import runner
 from edgecc.targets.arrays import read_outputs, write_inputs
-from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunReply, RunRequest
+from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunReply, RunRequest, RuntimeSettings
 
 Array = npt.NDArray[Any]
 Answer = Callable[[RunRequest], RunReply]
@@ -213,6 +214,175 @@ def test_open_sizes_of_tflite_take_the_shapes_of_the_request(
 def test_an_open_batch_of_tflite_is_resized(answer: Answer, make_request: Any, cnn_float32: Path) -> None:
     reply = answer(make_request(cnn_float32, LatencyTask(inferences=1), shapes=((3, 8, 8, 1),)))
     assert reply.process is not None
+
+
+# Settings, and what really ran
+
+
+@pytest.mark.parametrize(
+    ("xnnpack", "operators"),
+    [(None, {"xnnpack": 3, "builtin": 0}), (True, {"xnnpack": 3, "builtin": 0}), (False, {"xnnpack": 0, "builtin": 3})],
+)
+def test_it_tells_what_xnnpack_took(
+    xnnpack: bool | None, operators: dict[str, int], answer: Answer, make_request: Any, cnn_int8: Path
+) -> None:
+    reply = answer(with_settings(make_request(cnn_int8, LatencyTask(inferences=1)), xnnpack=xnnpack))
+    assert reply.failure is None
+    assert dict(reply.operators) == operators
+
+
+def test_open_dimensions_are_given_to_xnnpack_as_well(answer: Answer, make_request: Any, cnn_float32: Path) -> None:
+    request = make_request(cnn_float32.with_name("cnn_open.tflite"), LatencyTask(inferences=1), shapes=((1, 6, 9, 1),))
+    reply = answer(with_settings(request, xnnpack=True))
+    assert reply.operators["xnnpack"] > 0
+
+
+def test_xnnpack_that_takes_nothing_is_no_xnnpack(
+    answer: Answer, make_request: Any, cnn_int8: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = runner.LiteRt.module().Interpreter
+    listed = interpreter._get_ops_details
+    monkeypatch.setattr(
+        interpreter, "_get_ops_details", lambda self: [node for node in listed(self) if node["op_name"] != "DELEGATE"]
+    )
+    request = make_request(cnn_int8, LatencyTask(inferences=1))
+    assert answer(request).operators == {"xnnpack": 0, "builtin": 3}  # left to the runtime, which may put none there
+    message = refusal(answer(with_settings(request, xnnpack=True)))
+    assert message == "expected XNNPACK to take operators; it takes none of the 3"
+
+
+def test_what_a_delegate_took_is_told_from_what_lies_around_it() -> None:
+    # a -> b -> c, of which the delegate took b; d is read by nobody.
+    nodes = [node(0, [0], [1]), node(1, [1], [2]), node(2, [2, -1], [3]), node(3, [2], [4]), node(4, [1], [2])]
+    assert runner._needed(nodes[:4], [3]) == {0, 1, 2}
+    assert runner._needed(nodes, [3]) == {0, 2, 4}
+
+
+def test_it_tells_which_provider_ran_what(answer: Answer, make_request: Any, linear: Any) -> None:
+    reply = answer(make_request(linear.path, LatencyTask(inferences=1)))
+    assert dict(reply.operators) == {"CPUExecutionProvider": 1}
+
+
+@pytest.mark.parametrize(
+    ("ran", "message"),
+    [
+        (
+            [("FastProvider", []), ("CPUExecutionProvider", ["Gemm", "Relu"])],
+            "expected FastProvider to take operators; it takes none of the 2",
+        ),
+        (
+            [("FastProvider", ["Gemm"]), ("CPUExecutionProvider", ["Shape", "Gather", "Shape"])],
+            "expected every operator on FastProvider; CPUExecutionProvider runs Gather, Shape",
+        ),
+    ],
+    ids=["none", "not all"],
+)
+def test_a_provider_that_fell_back_is_a_failure(
+    ran: list[tuple[str, list[str]]],
+    message: str,
+    answer: Answer,
+    make_request: Any,
+    linear: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_provider(monkeypatch, "FastProvider", ran)
+    request = with_settings(make_request(linear.path, LatencyTask(inferences=1)), providers=("FastProvider",))
+    assert refusal(answer(request)) == message
+
+
+def test_a_provider_may_leave_operators_to_another_that_is_named(
+    answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_provider(
+        monkeypatch, "FastProvider", [("FastProvider", ["Gemm"]), ("CPUExecutionProvider", ["Shape", "Gather"])]
+    )
+    providers = ("FastProvider", "CPUExecutionProvider")
+    reply = answer(with_settings(make_request(linear.path, LatencyTask(inferences=1)), providers=providers))
+    assert dict(reply.operators) == {"FastProvider": 1, "CPUExecutionProvider": 2}
+
+
+def test_a_provider_that_is_not_built_in_is_refused(answer: Answer, make_request: Any, linear: Any) -> None:
+    request = with_settings(make_request(linear.path, LatencyTask(inferences=1)), providers=("CUDAExecutionProvider",))
+    assert refusal(answer(request)).startswith("expected ONNX Runtime with CUDAExecutionProvider; this one has ")
+
+
+def test_an_old_onnx_runtime_does_not_tell_and_is_not_believed(
+    answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    kinds = onnxruntime.InferenceSession.__mro__
+    with_provider(monkeypatch, "FastProvider", [])
+    for kind in kinds:
+        monkeypatch.delattr(kind, "get_provider_graph_assignment_info", raising=False)
+    request = make_request(linear.path, LatencyTask(inferences=1))
+    assert answer(request).operators == {}
+    assert refusal(answer(with_settings(request, providers=("FastProvider",)))).endswith("this one is too old")
+
+
+def with_settings(request: RunRequest, **settings: Any) -> RunRequest:
+    return request.model_copy(update={"settings": RuntimeSettings(**settings)})
+
+
+def node(index: int, inputs: list[int], outputs: list[int]) -> dict[str, Any]:
+    return {"index": index, "inputs": inputs, "outputs": outputs}
+
+
+def with_provider(monkeypatch: pytest.MonkeyPatch, name: str, ran: list[tuple[str, list[str]]]) -> None:
+    """Let ONNX Runtime, which runs on the CPU, tell of another provider too, and of who ran what."""
+    import onnxruntime
+
+    make_session = onnxruntime.InferenceSession
+    names = [name, "CPUExecutionProvider"]
+    nodes = [(provider, [SimpleNamespace(op_type=kind) for kind in kinds]) for provider, kinds in ran]
+    parts = [SimpleNamespace(ep_name=provider, get_nodes=lambda own=own: own) for provider, own in nodes]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(make_session, "get_providers", lambda self: names)
+    monkeypatch.setattr(make_session, "get_provider_graph_assignment_info", lambda self: parts)
+
+    def on_the_cpu(*args: Any, providers: list[str], **keys: Any) -> Any:
+        return make_session(*args, providers=["CPUExecutionProvider"], **keys)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", on_the_cpu)
+
+
+@pytest.mark.parametrize(("is_cold", "fills"), [(False, 0), (True, 12)])
+def test_cold_caches_are_filled_before_each_timed_inference_alone(
+    is_cold: bool, fills: int, answer: Answer, make_request: Any, cnn_int8: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled: list[int] = []
+
+    def fill(self: runner._Caches) -> None:
+        filled.append(self._data.nbytes)
+
+    monkeypatch.setattr(runner, "_largest_cache_bytes", lambda: 1000)
+    monkeypatch.setattr(runner._Caches, "fill", fill)
+    reply = answer(make_request(cnn_int8, LatencyTask(inferences=12, loads=3, cold_caches=is_cold)))
+    assert reply.process is not None
+    assert len(reply.process.latencies_s) == 12
+    assert filled == [2000] * fills
+
+
+def test_filling_the_caches_touches_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_largest_cache_bytes", lambda: 500)
+    caches = runner._Caches()
+    caches.fill()
+    caches.fill()
+    assert caches._data.tolist() == [2] * 1000
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [({"index0": "32K", "index3": "4096K"}, 4096 * 1024), ({"index0": "odd"}, runner.UNTOLD_CACHE_BYTES)],
+)
+def test_the_largest_cache_is_linux_own(
+    sizes: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, size in sizes.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "size").write_text(f"{size}\n")
+    monkeypatch.setattr(runner, "CACHES", tmp_path)
+    assert runner._largest_cache_bytes() == expected
 
 
 def test_random_indices_stay_inside_any_table(answer: Answer, make_request: Any, make_onnx: Any) -> None:
@@ -526,7 +696,7 @@ def test_a_provider_that_onnx_runtime_left_out_is_a_failure(
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda self: ["AzureExecutionProvider"])
     message = refusal(answer(make_request(linear.path, LatencyTask(inferences=1))))
-    assert message == "expected ONNX Runtime to run on CPUExecutionProvider; it runs on AzureExecutionProvider"
+    assert message == "expected ONNX Runtime to start CPUExecutionProvider; it started AzureExecutionProvider"
 
 
 def test_onnx_runtime_is_told_to_send_no_telemetry(

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,37 +20,14 @@ import pytest
 from pydantic import ValidationError
 
 from edgecc.errors import TargetError
-from edgecc.progress import Silent
-from edgecc.targets import device_agent, device_setup, ssh_connection
+from edgecc.targets import device_agent, ssh_connection
 from edgecc.targets.arrays import read_outputs
-from edgecc.targets.device_agent import Executed
-from edgecc.targets.device_setup import install_runtimes
 from edgecc.targets.ssh import SshOptions, SshTarget
 from edgecc.targets.ssh_connection import Address
 from edgecc.targets.wire import LatencyTask, OutputsTask
 from edgecc.targets.x86_cpu import X86CpuOptions, X86CpuTarget
 
-from .ssh_server import SshServer
-
-Open = Callable[..., SshTarget]
-
-
-@pytest.fixture
-def open_target(ssh_server: SshServer, device_folder: Path) -> Iterator[Open]:
-    """Opens a target on the server, whose folder there is set up; an option may be changed."""
-    with ExitStack() as opened:
-
-        def open(**changes: Any) -> SshTarget:
-            options = ssh_server.options(**{"folder": str(device_folder), **changes})
-            return opened.enter_context(SshTarget("pi", SshOptions.model_validate(options)))
-
-        yield open
-
-
-def failing(target: SshTarget, match: str) -> TargetError:
-    with pytest.raises(TargetError, match=match) as caught:
-        target.probe()
-    return caught.value
+from .ssh_server import Open, SshServer, failing
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -494,6 +471,7 @@ def test_its_options_need_no_ssh_library() -> None:
         {"host": "pi", "user": "-l"},
         {"host": "pi", "port": 0}, {"host": "pi", "port": 65536}, {"host": "pi", "jump": "a@b@c"},
         {"host": "pi", "jump": "b:0"}, {"host": "pi", "jump": ""}, {"host": "pi", "python": "-c"},
+        {"host": "pi", "runtime": "onnxruntime"},
         {"host": "pi", "folder": ""}, {"host": "pi", "num_threads": 0}, {"host": "pi", "pin": []},
         {"host": "pi", "password": "secret"}, {"host": "pi", "connect_timeout": 10},
     ],
@@ -558,106 +536,3 @@ def test_an_artifact_that_was_changed_or_is_gone(
     reply = open_target().run(request, timeout_s=60)
     assert reply.failure is not None
     assert (reply.failure.kind, "No such file" in reply.failure.message) == ("refused", True)
-
-
-# Setting up
-
-
-@pytest.mark.ssh
-def test_set_up_run_and_clean_up(
-    open_target: Open, make_request: Any, cnn_int8: Path, linear: Any, tmp_path: Path, device_folder: Path
-) -> None:
-    folder = tmp_path / "new"
-    target = open_target(folder=str(folder), python=sys.executable)
-    assert failing(target, "has no virtual environment").hint == "edgecc targets --setup pi"
-    target.set_up(Silent())
-    here = X86CpuTarget("host", X86CpuOptions()).run(make_request(cnn_int8, LatencyTask(inferences=10)), timeout_s=60)
-    for model in (cnn_int8, linear.path):
-        reply = target.run(make_request(model, LatencyTask(inferences=10)), timeout_s=60)
-        assert reply.process is not None
-        assert here.environment is not None
-        assert reply.environment is not None
-        assert reply.environment.runtimes == here.environment.runtimes
-    inode = (folder / "venv").stat().st_ino
-    marker = folder / "venv" / "marker"
-    marker.touch()
-    target.set_up(Silent())
-    assert (marker.exists(), (folder / "venv").stat().st_ino) == (True, inode)
-    target.clean_up()
-    assert not folder.exists()
-
-
-class ScriptedAgent:
-    """Answers what pip would: which requirements it can install, and what it says of the others."""
-
-    python = "3.9.2"
-
-    def __init__(self, can: set[str], says: str, made: Executed = Executed()) -> None:  # noqa: B008
-        self._can, self._says, self._made = can, says, made
-        self.installed: list[str] = []
-
-    def make_environment(self) -> Executed:
-        return self._made
-
-    def install(self, packages: list[str]) -> Executed:
-        if not set(packages) <= self._can:
-            return Executed(1, f"Collecting things\n{self._says}")
-        self.installed += packages
-        return Executed()
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-@pytest.fixture
-def versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = {"numpy": "2.4.0", "ai-edge-litert": "2.3.0", "onnxruntime": "1.32.0"}
-    monkeypatch.setattr(device_setup.importlib.metadata, "version", installed.__getitem__)  # type: ignore[attr-defined]
-
-
-NO_WHEEL = "ERROR: No matching distribution found"
-
-
-@pytest.mark.usefixtures("versions")
-def test_an_old_python_gets_the_newest_that_fits() -> None:
-    agent: Any = ScriptedAgent({"numpy", "ai-edge-litert==2.3.0", "onnxruntime"}, NO_WHEEL)
-    notes = Notes()
-    install_runtimes(agent, "pi", notes)
-    assert agent.installed == ["numpy", "ai-edge-litert==2.3.0", "onnxruntime"]
-    assert [note.partition(",")[0] for note in notes.notes] == ["pi: numpy 2.4.0", "pi: onnxruntime 1.32.0"]
-
-
-@pytest.mark.usefixtures("versions")
-def test_a_runtime_without_a_wheel_is_left_out_and_said_to_be() -> None:
-    agent: Any = ScriptedAgent({"numpy==2.4.0", "ai-edge-litert==2.3.0"}, NO_WHEEL)
-    notes = Notes()
-    install_runtimes(agent, "pi", notes)
-    assert notes.notes == ["pi: onnxruntime was left out: No matching distribution found"]
-
-
-@pytest.mark.usefixtures("versions")
-@pytest.mark.parametrize(
-    ("can", "says", "message"),
-    [
-        ({"numpy"}, NO_WHEEL, "no runtime can be installed for its Python 3.9.2: No matching"),
-        (set[str](), NO_WHEEL, "numpy cannot be installed for its Python 3.9.2: No matching"),
-        (set[str](), f"WARNING: Retrying: NewConnectionError\n{NO_WHEEL}", "reaches no package index: No matching"),
-    ],
-)
-def test_a_device_that_cannot_have_them(can: set[str], says: str, message: str) -> None:
-    agent: Any = ScriptedAgent(can, says)
-    with pytest.raises(TargetError, match=message) as caught:
-        install_runtimes(agent, "pi", Silent())
-    assert caught.value.hint is not None or "numpy" in message
-
-
-def test_a_python_without_venv() -> None:
-    agent: Any = ScriptedAgent(set(), "", Executed(1, "The virtual environment was not created: ensurepip is missing"))
-    with pytest.raises(TargetError, match=r"its Python 3\.9\.2 cannot make a virtual environment") as caught:
-        install_runtimes(agent, "pi", Silent())
-    assert "apt install python3-venv" in (caught.value.hint or "")
