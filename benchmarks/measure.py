@@ -34,8 +34,7 @@ from edgecc.results import Environment, Failure, FailureKind, PairedRun, Results
 from edgecc.samples import by_name, sample_count, take
 from edgecc.scoring import UserMetric
 from edgecc.targets.arrays import read_outputs, write_inputs
-from edgecc.targets.target import THIS_MACHINE, Target
-from edgecc.targets.turns import is_taken
+from edgecc.targets.target import Target
 from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunReply, RunRequest
 
 TIMED_SAMPLES = 32
@@ -150,9 +149,9 @@ class _Bench:
         paired: list[PairedRun] = []
         environment = None
         try:
+            if holder := target.held_by():
+                self.progress.note(f"{target.name}: {holder}; the two take turns")
             environment = target.probe()
-            if target.device == THIS_MACHINE and is_taken():
-                self.progress.note(f"{target.name}: something else measures on this machine; the two take turns")
             steps = len(attempts) * self._steps(target)
             with self.progress.task(f"measuring on {target.name}", steps) as task:
                 self._time(target, attempts, task)

@@ -132,9 +132,9 @@ class Agent:
     def serve(self) -> None:
         """Carry out commands until the host is gone."""
         verbs: dict[str, Callable[..., dict[str, Any] | None]] = {
-            "take_turn": self._take_turn, "give_turn": self._give_turn, "put": self._put, "describe": self._describe,
-            "run": self._run, "make_environment": self._make_environment, "install": self._install,
-            "remove": self._remove,
+            "holder": self._holder, "take_turn": self._take_turn, "give_turn": self._give_turn, "put": self._put,
+            "describe": self._describe, "run": self._run, "make_environment": self._make_environment,
+            "install": self._install, "remove": self._remove,
         }  # fmt: skip
         while True:
             command = self._host.read_line(SILENCE_S if self._on_turn else None)
@@ -169,6 +169,15 @@ class Agent:
             raise Trouble(f"{self._folder}: expected a folder of this user's; it is another's")
 
     # The turn
+
+    def _holder(self) -> dict[str, Any]:
+        """Who has the device now."""
+        with (self._folder / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return {"holder": holder_of(lock)}
+        return {"holder": None}
 
     def _take_turn(self, wait_s: float) -> None:
         """Have the device alone; whoever has it is waited for so long."""

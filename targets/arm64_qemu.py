@@ -19,7 +19,7 @@ from edgecc.metrics import Ability
 from edgecc.progress import Progress
 from edgecc.results import Environment
 from edgecc.targets.arm64.cpu_models import CpuChoice, ImageName
-from edgecc.targets.options import RuntimeOptions
+from edgecc.targets.options import AbsolutePath, RuntimeOptions
 from edgecc.targets.target import Target
 from edgecc.targets.turns import turn
 from edgecc.targets.wire import RunReply, RunRequest
@@ -37,7 +37,7 @@ class Arm64QemuOptions(CpuChoice, RuntimeOptions):
 
     base_image: ImageName = "python:3.11-slim"
     """An image with Python 3.11 for ARM64, as of the kind `arm64_docker`: the root file system is made of it."""
-    kernel: Path | None = None
+    kernel: AbsolutePath | None = None
     """A Linux kernel for ARM64; Debian's where left out."""
     runtime: Literal["litert", "tflite_runtime"] = "litert"
     """What runs `.tflite` files."""
@@ -207,8 +207,7 @@ class Arm64QemuTarget(Target):
     def _machine(self) -> Path:
         from edgecc.targets.arm64.machine import machine_folder
 
-        kernel = self._options.kernel
-        return machine_folder(self._options.base_image, None if kernel is None else kernel.expanduser())
+        return machine_folder(self._options.base_image, self._options.kernel)
 
     @cached_property
     def _qemu_version(self) -> str:

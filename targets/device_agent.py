@@ -103,6 +103,11 @@ class DeviceAgent:
         """End it; it kills what it runs and removes its session's files."""
         self._stream.finish()
 
+    def holder(self) -> str | None:
+        """Who has the device now, in words; None where nobody has."""
+        holder: str | None = self._ask("holder", ANSWER_S)["holder"]
+        return holder
+
     @contextlib.contextmanager
     def turn(self, wait_s: float = WAIT_S) -> Iterator[Self]:
         """Have the device alone."""

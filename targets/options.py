@@ -1,13 +1,25 @@
-"""Keys that several kinds of target take: how a runtime computes."""
+"""Keys that several kinds of target take."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from edgecc.project import Section
 from edgecc.targets.wire import CPU_PROVIDER, RuntimeSettings
+
+
+def _absolute(path: Path) -> Path:
+    absolute = path.expanduser()
+    if not absolute.is_absolute():
+        raise ValueError(f"expected an absolute path, or one that begins with `~`; got `{path}`")
+    return absolute
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+"""A file of this machine that belongs to no project; `~` is the home folder."""
 
 Provider = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]+ExecutionProvider$")]
 

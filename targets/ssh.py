@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, StringConstraints, field_validator
 from edgecc.errors import TargetError
 from edgecc.progress import Progress
 from edgecc.results import Environment, Failure, FailureKind
-from edgecc.targets.options import Caches, ThreadedOptions
+from edgecc.targets.options import AbsolutePath, Caches, ThreadedOptions
 from edgecc.targets.target import Target
 from edgecc.targets.wire import RunReply, RunRequest
 from edgecc.targets.x86_cpu import Core
@@ -37,11 +37,11 @@ class SshOptions(ThreadedOptions):
     user: Word | None = None
     """As whom to log in; the user here where it is left out."""
     port: int = Field(default=22, gt=0, lt=65536)
-    key: Path | None = None
+    key: AbsolutePath | None = None
     """A private key; those of the ssh-agent and the default ones in ~/.ssh where it is left out."""
     jump: str | None = None
     """A server to go through: `user@host:port`."""
-    known_hosts: Path = Path("~/.ssh/known_hosts")
+    known_hosts: AbsolutePath = Field(default=Path("~/.ssh/known_hosts"), validate_default=True)
     """The host keys to trust. There is no way to trust others."""
     folder: str = Field(default="~/.edgecc", min_length=1)
     """On the device: for the virtual environments and, while a target is open, for what is measured."""
@@ -154,13 +154,25 @@ class SshTarget(Target):
         if agent is not None:
             agent.close()
 
+    def held_by(self) -> str | None:
+        """Who measures on the device now, as it tells.
+
+        Raises:
+            TargetError: it does not answer.
+        """
+        return self._connected().holder()
+
+    def _connected(self) -> DeviceAgent:
+        if self._agent is None:
+            self._agent = self._connect()
+        return self._agent
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[DeviceAgent]:
         """The agent on its turn. Whatever goes wrong, it is ended: nobody shall wait for a turn that is not used."""
-        if self._agent is None:
-            self._agent = self._connect()
+        agent = self._connected()
         try:
-            with self._agent.turn() as agent:
+            with agent.turn():
                 yield agent
         except BaseException:
             self.close()
@@ -175,11 +187,7 @@ class SshTarget(Target):
         connection = Connection(
             Address(user, options.host, options.port),
             None if options.jump is None else Address.parse(options.jump, default_user=user),
-            Login(
-                None if options.key is None else options.key.expanduser(),
-                options.known_hosts.expanduser(),
-                options.connect_timeout,
-            ),
+            Login(options.key, options.known_hosts, options.connect_timeout),
             start_command(options.python),
         )
         try:

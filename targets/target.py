@@ -14,6 +14,7 @@ from edgecc.errors import TargetError
 from edgecc.metrics import Ability
 from edgecc.progress import Progress
 from edgecc.results import Environment
+from edgecc.targets.turns import is_taken
 from edgecc.targets.wire import RunReply, RunRequest, Runtime, RuntimeSettings
 
 THIS_MACHINE = "this machine"
@@ -60,6 +61,14 @@ class Target(ABC):
         Raises:
             TargetError: the target itself was lost.
         """
+
+    def held_by(self) -> str | None:
+        """Who else measures on the device now, and is waited for, in words; None where nobody does.
+
+        Raises:
+            TargetError: it does not answer.
+        """
+        return "something else measures on this machine" if self.device == THIS_MACHINE and is_taken() else None
 
     def runtime_of(self, format: Format) -> Runtime:
         """What runs files of a format here."""

@@ -16,6 +16,7 @@ from edgecc.benchmarks.measure import measure
 from edgecc.benchmarks.plan import BenchPlan
 from edgecc.errors import OutputError, TargetError, UserCodeError
 from edgecc.metrics import METRICS
+from edgecc.progress import Silent
 from edgecc.project import MetricSection
 from edgecc.results import Estimate, Failure, FailureKind
 from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply, RunRequest, RuntimeSettings
@@ -85,6 +86,18 @@ def test_settings_reach_every_process_and_what_ran_comes_back(
     assert [request.task.cold_caches for request in target.requests[:2]] == [True, True]
     assert row.num_threads == 2
     assert row.operators == {"xnnpack": 6, "builtin": 2}
+
+
+def test_who_has_to_be_waited_for_is_said_before_the_wait(
+    make_plan: MakePlan, make_target: Make, reply: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = make_target("lab", lambda request: reply(request, SCORES))
+    notes: list[str] = []
+    monkeypatch.setattr(target, "held_by", lambda: "alice@laptop has had the device since 17:03:12")
+    monkeypatch.setattr(target, "probe", lambda: notes.append("probed"))
+    monkeypatch.setattr(Silent, "note", lambda self, text: notes.append(text))
+    measure(make_plan("a", processes=1), [target], Silent())
+    assert notes[:2] == ["lab: alice@laptop has had the device since 17:03:12; the two take turns", "probed"]
 
 
 @pytest.mark.parametrize("kind", FailureKind)

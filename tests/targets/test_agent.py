@@ -439,9 +439,22 @@ def test_somebody_else_has_the_device(start: Start, monkeypatch: pytest.MonkeyPa
     first, pipes = start()
     second, _ = start()
     told = rf"alice@laptop has had the device since \d\d:\d\d:\d\d \(process {pipes.process.pid} there\); waited 0.2 s"
+    assert second.holder() is None
     with first.turn(), pytest.raises(TargetError, match=told), second.turn(wait_s=0.2):
         pass
     with second.turn(wait_s=0.2):
+        pass
+
+
+def test_who_has_the_device_is_told_at_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "alice")
+    first, second = start()[0], start()[0]
+    with first.turn():
+        holder = second.holder()
+        assert holder is not None
+        assert holder.startswith("alice@")
+    assert second.holder() is None
+    with second.turn(wait_s=0):  # asking who has it takes nothing
         pass
 
 

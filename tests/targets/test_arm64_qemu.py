@@ -97,7 +97,7 @@ def test_what_it_can_do() -> None:
     pi = target(cpu=None, board="raspberry-pi-3", runtime="tflite_runtime")
     assert pi.abilities == {"instructions"}
     assert pi.emulated
-    assert pi.num_threads == 1
+    assert pi.settings.num_threads == 1
     assert pi.tflite_runtime == "tflite_runtime"
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,3 +73,21 @@ def test_importing_the_targets_imports_no_runtime() -> None:
         "print(*{'ai_edge_litert', 'onnxruntime', 'tensorflow', 'onnx'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "others"),
+    [
+        ("arm64_qemu", "kernel", {"cpu": "cortex-a72"}),
+        ("ssh", "key", {"host": "pi"}),
+        ("ssh", "known_hosts", {"host": "pi"}),
+    ],
+)
+def test_a_file_of_the_machine_does_not_depend_on_where_edgecc_was_started(
+    kind: str, key: str, others: dict[str, str]
+) -> None:
+    relative = TargetSpec.model_validate({"kind": kind, key: "keys/pi", **others})
+    with pytest.raises(TargetError, match=f"target `pi`: {key}: .*expected an absolute path.*; got `keys/pi`"):
+        registry.open_target("pi", relative)
+    at_home = registry.target_class(kind).Options.model_validate({key: "~/keys/pi", **others})
+    assert getattr(at_home, key) == Path.home() / "keys/pi"
