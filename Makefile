@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+SIDE_BY_SIDE := --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-wheel gpu-check check format studies clean
@@ -18,15 +19,15 @@ $(READY): pyproject.toml
 demo: $(READY)  ## compile, measure, judge and report a real model: scikit-learn's digits
 	$(BIN)/edgecc run examples/digits
 
-test: $(READY)  ## every test
-	$(BIN)/python -m pytest
+test: $(READY)  ## every test, a file on each core
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-wheel: $(READY)  ## the tests that need no TensorFlow, against the built wheel, installed without extras
 	rm -rf dist build
 	$(BIN)/python -m build --quiet --wheel --outdir dist .
 	$(PYTHON) -m venv build/wheel-venv
-	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis jsonschema onnx 'litert-quantizer<0.12' docker paramiko
-	cd tests && ../build/wheel-venv/bin/python -m pytest -c ../pyproject.toml --rootdir=.. -m "not tf and not dev and not docker and not qemu and not ssh and not gpu" .
+	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis jsonschema onnx 'litert-quantizer<0.12' docker paramiko pytest-xdist
+	cd tests && ../build/wheel-venv/bin/python -m pytest $(SIDE_BY_SIDE) -c ../pyproject.toml --rootdir=.. -m "not tf and not dev and not docker and not qemu and not ssh and not gpu" .
 
 gpu-check: $(READY)  ## the tests that need an NVIDIA GPU, with the times they measured; fails without one
 	EDGECC_REQUIRE=gpu $(BIN)/python -m pytest -s -m gpu tests/end_to_end/test_gpu.py

@@ -26,12 +26,12 @@ def edit(project: Path, replace: str, by: str) -> None:
     file.write_text(text.replace(replace, by))
 
 
-def edgecc(*arguments: str | Path, home: Path) -> subprocess.Popen[str]:
-    """Start a verb in a process of its own."""
+def edgecc(*arguments: str | Path, home: Path, **variables: str) -> subprocess.Popen[str]:
+    """Start a verb in a process of its own, with these environment variables too."""
     home.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-m", "edgecc", *map(str, arguments)],
-        env={**os.environ, "HOME": str(home)},
+        env={**os.environ, "HOME": str(home), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -60,7 +60,9 @@ def edgecc_target():
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Run the tests that were written, in this process, without the plugins that take seconds to load."""
     without = [flag for name in ("cacheprovider", "hypothesispytest", "xdist") for flag in ("-p", f"no:{name}")]
-    return pytester.runpytest_inprocess("-W", "error", "--strict-markers", *without, *arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTEST_XDIST_WORKER", raising=False)  # by which pytest-benchmark would know these tests' own
+        return pytester.runpytest_inprocess("-W", "error", "--strict-markers", *without, *arguments)
 
 
 def benchmarks(pytester: pytest.Pytester) -> dict[str, Any]:
