@@ -93,6 +93,8 @@ def diagnose(
     Raises:
         TargetError: the target does not answer, the artifact does not run there, or the time was too short.
     """
+    if target.settings.batch_size > 1:
+        raise TargetError(f"{target.name}: expected single inferences; `batch_size` is {target.settings.batch_size}")
     recorder = Recorder(target, subject, bench, seed)
     environment = target.probe()
     median_s = float(np.median(recorder.record(0.0).process.latencies_s))

@@ -158,7 +158,7 @@ class _Bench:
                 self._count(target, attempts, task)
                 self._score(target, attempts, task)
             for pair in self.plan.pairs:
-                if pair.target == target.name and "latency" in target.abilities and not target.emulated:
+                if pair.target == target.name and "latency" in target.abilities and not environment.emulated:
                     paired.append(self._measure_in_turn(target, pair, environment))  # noqa: PERF401 - kept one by one
         except TargetError as error:
             self._lose(target, attempts, error)
@@ -207,6 +207,8 @@ class _Bench:
         attempt.failure = reply.failure
         if reply.process is not None:
             attempt.operators = reply.operators
+            if reply.environment is not None and reply.environment.accelerator is not None:
+                attempt.environment = reply.environment
             attempt.processes.append(reply.process)
             attempt.logs.append(reply.log)
         elif reply.failure is None:
@@ -287,6 +289,7 @@ def _keep_count(attempt: Attempt, reply: RunReply) -> None:
         attempt.instructions = f"{reply.failure.kind.replace('_', ' ')}: {reply.failure.message}"
     else:
         attempt.instructions = reply.instructions or "the target answered without a count"
+        attempt.operators = attempt.operators or reply.operators
     attempt.instructions_counter = reply.instructions_counter
 
 

@@ -44,6 +44,8 @@ class Attempt:
     instructions_counter: str = ""
     operators: Mapping[str, int] = field(default_factory=dict)
     """How many ran where."""
+    environment: Environment | None = None
+    """Of the last timed process, where the target has an accelerator: its clock is an idle one's before and after."""
     logs: list[str] = field(default_factory=list)
     """What the runner of each process wrote to stderr."""
 
@@ -88,7 +90,7 @@ class RowMaker:
             target_kind=self.target.kind,
             target_options=self.plan.target_options.get(self.target.name, {}),
             emulated=self._emulated,
-            environment=self.environment,
+            environment=attempt.environment or self.environment,
             runtime=self.target.runtime_of(attempt.format),
             num_threads=self.target.settings.num_threads,
             operators=attempt.operators,
@@ -150,7 +152,8 @@ class RowMaker:
             return undefined  # its times are nobody's, however steady
         pinned = "pin" in self.plan.target_options.get(self.target.name, {})
         threads = self.target.settings.num_threads
-        noise = () if self.environment is None else noise_warnings(self.environment, threads, pinned=pinned)
+        environment = attempt.environment or self.environment
+        noise = () if environment is None else noise_warnings(environment, threads, pinned=pinned)
         timing = timing_warnings(attempt.processes, self.plan.bench.inferences, attempt.logs)
         return [*noise, *timing, *undefined]
 

@@ -72,7 +72,12 @@ def instructions(counts: Sequence[int] | str) -> Estimate | str:
 def counted_otherwise(before: Row, now: Row) -> str | None:
     """Why the instructions of two rows cannot be compared; None where they can."""
     ways = [
-        (row.instructions_counter, row.environment and row.environment.python, _runtime_version(row))
+        (
+            row.instructions_counter,
+            row.environment and row.environment.python,
+            _runtime_version(row),
+            row.target_options,
+        )
         for row in (before, now)
     ]
     return None if ways[0] == ways[1] else f"they were counted in other ways: {ways[0]} before, {ways[1]} now"

@@ -174,7 +174,7 @@ class Agent:
         """Who has the device now."""
         with (self._folder / "lock").open("a+") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return {"holder": holder_of(lock)}
         return {"holder": None}

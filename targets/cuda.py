@@ -17,13 +17,13 @@ from edgecc.files import sha256_of_file
 from edgecc.metrics import Ability
 from edgecc.project import Section
 from edgecc.results import Environment, Failure, FailureKind
-from edgecc.targets.nvml import read_gpu
+from edgecc.targets.nvml import Gpu, read_gpu
 from edgecc.targets.target import Target
 from edgecc.targets.turns import turn
-from edgecc.targets.wire import OutputsTask, RunReply, RunRequest, RuntimeSettings
+from edgecc.targets.wire import GPU_PROVIDERS, OutputsTask, RunReply, RunRequest, RuntimeSettings
 from edgecc.units import ByteSize
 
-CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+CUDA, TENSORRT = GPU_PROVIDERS
 PROVIDERS = {"cuda": (CUDA,), "tensorrt": (TENSORRT, CUDA)}
 """The preferred one first; neither leaves an operator to the CPU."""
 
@@ -61,6 +61,18 @@ class CudaOptions(Section):
     """Bytes of resident memory of the host, mapped files not counted, at which a run is killed as out of memory."""
 
 
+def read_gpu_of(target: str, device: int) -> Gpu:
+    """The GPU of a target, by its number.
+
+    Raises:
+        TargetError: as `read_gpu`, naming the target.
+    """
+    try:
+        return read_gpu(device)
+    except TargetError as error:
+        raise TargetError(f"target `{target}`: {error.message}", hint=error.hint) from error
+
+
 class CudaTarget(Target):
     """Runs on one GPU of this machine, one fresh process a request.
 
@@ -88,14 +100,15 @@ class CudaTarget(Target):
         """
         from edgecc.targets.runner import describe_environment
 
-        environment = self._with_gpu(Environment.model_validate(describe_environment()))
+        read_gpu_of(self.name, self._options.device)
+        environment = Environment.model_validate(describe_environment())
         if "onnxruntime" not in environment.runtimes:
             raise TargetError(
                 f"target `{self.name}`: expected ONNX Runtime; it is not installed",
                 hint="pip install 'onnxruntime-gpu[cuda,cudnn]'",
             )
         self._check_start()
-        return environment
+        return self._with_gpu(environment)
 
     def run(self, request: RunRequest, *, timeout_s: float) -> RunReply:
         """Run one request in one fresh process, and kill it after `timeout_s`.
@@ -118,10 +131,7 @@ class CudaTarget(Target):
             return run_in_child(request, timeout_s=timeout_s, memory_limit_bytes=self._options.memory_limit)
 
     def _with_gpu(self, environment: Environment) -> Environment:
-        try:
-            gpu = read_gpu(self._options.device)
-        except TargetError as error:
-            raise TargetError(f"target `{self.name}`: {error.message}", hint=error.hint) from error
+        gpu = read_gpu_of(self.name, self._options.device)
         throttling = [words for words in (environment.throttling, gpu.throttling) if words is not None]
         return environment.model_copy(
             update={

@@ -7,11 +7,11 @@ import importlib.metadata
 from edgecc.errors import TargetError
 from edgecc.progress import Progress
 from edgecc.targets.device_agent import DeviceAgent, Executed
-from edgecc.targets.runner import RUNTIMES
+from edgecc.targets.requirement import requirement
 from edgecc.targets.wire import Runtime
 
 NUMPY = "numpy"
-PACKAGES = (RUNTIMES["litert"].distributions[0], RUNTIMES["onnxruntime"].distributions[0])
+INSTALLED: tuple[Runtime, ...] = ("litert", "onnxruntime")
 TFLITE_RUNTIME = "tflite-runtime==2.14.0"
 """Its last release, which was built for numpy 1."""
 _NO_WHEEL = "No matching distribution"
@@ -56,30 +56,35 @@ def _install_tflite_runtime(agent: DeviceAgent, name: str) -> None:
 
 
 def _install_same_versions(agent: DeviceAgent, name: str, progress: Progress) -> None:
-    together = agent.install([f"{package}=={importlib.metadata.version(package)}" for package in (NUMPY, *PACKAGES)])
+    together = agent.install([_numpy(), *map(requirement, INSTALLED)])
     if together.returncode != 0:
         _check_network(together, name)
         _install_one_by_one(agent, name, progress)
 
 
 def _install_one_by_one(agent: DeviceAgent, name: str, progress: Progress) -> None:
-    if lack := _install_newest(agent, name, progress, NUMPY):
+    if lack := _install_newest(agent, name, progress, _numpy()):
         raise TargetError(f"target `{name}`: numpy cannot be installed for its Python {agent.python}: {lack}")
-    left_out = {package: lack for package in PACKAGES if (lack := _install_newest(agent, name, progress, package))}
-    if len(left_out) == len(PACKAGES):
+    wanted = [requirement(runtime) for runtime in INSTALLED]
+    left_out = {each: lack for each in wanted if (lack := _install_newest(agent, name, progress, each))}
+    if len(left_out) == len(wanted):
         lacks = "; ".join(left_out.values())
         raise TargetError(
             f"target `{name}`: no runtime can be installed for its Python {agent.python}: {lacks}",
             hint="wheels exist for 64-bit Linux and newer Pythons; `python` names another one",
         )
-    for package, lack in left_out.items():
-        progress.note(f"{name}: {package} was left out: {lack}")
+    for each, lack in left_out.items():
+        progress.note(f"{name}: {each.partition('==')[0]} was left out: {lack}")
 
 
-def _install_newest(agent: DeviceAgent, name: str, progress: Progress, package: str) -> str | None:
-    """Install the version that is here, else the newest that the device can have; what pip said where it has none."""
-    version = importlib.metadata.version(package)
-    if agent.install([f"{package}=={version}"]).returncode == 0:
+def _numpy() -> str:
+    return f"{NUMPY}=={importlib.metadata.version(NUMPY)}"
+
+
+def _install_newest(agent: DeviceAgent, name: str, progress: Progress, wanted: str) -> str | None:
+    """Install `package==version`, else the newest that the device can have; what pip said where it has none."""
+    package, _, version = wanted.partition("==")
+    if agent.install([wanted]).returncode == 0:
         return None
     newest = agent.install([package])
     _check_network(newest, name)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from edgecc.project import Section
-from edgecc.targets.wire import CPU_PROVIDER, RuntimeSettings
+from edgecc.targets.wire import CPU_PROVIDER, GPU_PROVIDERS, RuntimeSettings
 
 
 def _absolute(path: Path) -> Path:
-    absolute = path.expanduser()
+    try:
+        absolute = path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"`{path}`: there is no such user's home folder") from error
     if not absolute.is_absolute():
         raise ValueError(f"expected an absolute path, or one that begins with `~`; got `{path}`")
     return absolute
@@ -21,7 +24,16 @@ def _absolute(path: Path) -> Path:
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 """A file of this machine that belongs to no project; `~` is the home folder."""
 
-Provider = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]+ExecutionProvider$")]
+
+def _of_the_processor(provider: str) -> str:
+    if provider in GPU_PROVIDERS:
+        raise ValueError(f"expected what runs on a processor; {provider} is the target kind `cuda`")
+    return provider
+
+
+Provider = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9]+ExecutionProvider$"), AfterValidator(_of_the_processor)
+]
 
 
 class RuntimeOptions(Section):
@@ -50,5 +62,14 @@ class ThreadedOptions(RuntimeOptions):
         return super().settings.model_copy(update={"num_threads": self.num_threads})
 
 
-Caches = Literal["warm", "cold"]
-"""Before each timed inference: as the one before left them, or emptied of the model by other data."""
+class DeviceOptions(ThreadedOptions):
+    """The same on a device whose clock counts, with what its caches hold."""
+
+    caches: Literal["warm", "cold"] = "warm"
+    """What a timed inference finds in the processor's caches: what the one before left, or other data."""
+
+    @model_validator(mode="after")
+    def _cools_one_core(self) -> Self:
+        if self.caches == "cold" and self.num_threads > 1:
+            raise ValueError('`caches = "cold"` only with `num_threads = 1`: other cores have caches of their own')
+        return self

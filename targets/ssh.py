@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, StringConstraints, field_validator
 from edgecc.errors import TargetError
 from edgecc.progress import Progress
 from edgecc.results import Environment, Failure, FailureKind
-from edgecc.targets.options import AbsolutePath, Caches, ThreadedOptions
+from edgecc.targets.options import AbsolutePath, DeviceOptions
 from edgecc.targets.target import Target
 from edgecc.targets.wire import RunReply, RunRequest
 from edgecc.targets.x86_cpu import Core
@@ -29,7 +29,7 @@ Word = Annotated[str, StringConstraints(pattern=r"^[^\s@-][^\s@]*$")]
 """Neither empty nor an option."""
 
 
-class SshOptions(ThreadedOptions):
+class SshOptions(DeviceOptions):
     """The keys of a `[targets.NAME]` table with `kind = "ssh"`."""
 
     host: Word
@@ -49,8 +49,6 @@ class SshOptions(ThreadedOptions):
     """On the device: what makes the virtual environment and runs the agent."""
     runtime: Literal["litert", "tflite_runtime"] = "litert"
     """What runs `.tflite` files; each has a virtual environment of its own."""
-    caches: Caches = "warm"
-    """What a timed inference finds in the processor's caches: what the one before left, or other data."""
     memory_limit: ByteSize | None = None
     """Bytes of resident memory, mapped files not counted, at which a run is killed as out of memory; three quarters of
     the device's where it is left out."""

@@ -20,6 +20,7 @@ RUNTIME_OF: dict[Format, Runtime] = {Format.TFLITE: "litert", Format.ONNX: "onnx
 
 
 CPU_PROVIDER = "CPUExecutionProvider"
+GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
 class RuntimeSettings(Record):

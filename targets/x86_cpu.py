@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from edgecc.errors import TargetError
 from edgecc.results import Environment
-from edgecc.targets.options import Caches, ThreadedOptions
+from edgecc.targets.options import DeviceOptions
 from edgecc.targets.target import Target
 from edgecc.targets.turns import turn
 from edgecc.targets.wire import InstructionsTask, RunReply, RunRequest
@@ -21,15 +21,13 @@ from edgecc.units import ByteSize
 Core = Annotated[int, Field(ge=0)]
 
 
-class X86CpuOptions(ThreadedOptions):
+class X86CpuOptions(DeviceOptions):
     """The keys of a `[targets.NAME]` table with `kind = "x86_cpu"`."""
 
     memory_limit: ByteSize = 4e9
     """Bytes of resident memory, mapped files not counted, at which a run is killed as out of memory."""
     pin: frozenset[Core] | None = Field(default=None, min_length=1)
     """Core numbers the run may use; all where left out."""
-    caches: Caches = "warm"
-    """What a timed inference finds in the processor's caches: what the one before left, or other data."""
     instructions: Literal["callgrind"] | None = None
     """What counts the instructions of an inference; they are unmeasured where it is left out."""
 

@@ -35,7 +35,6 @@ CONVERTERS = Path(__file__).with_name("converters.py")
 
 
 def main(seeds: int, folder: Path) -> None:
-    (folder / "home").mkdir(exist_ok=True)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         projects = list(pool.map(lambda seed: _compiled(folder, seed), range(seeds)))
     runs = [_measured(project, folder / f"peers{seed}") for seed, project in enumerate(projects)]

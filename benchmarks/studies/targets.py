@@ -59,13 +59,9 @@ def _compiled(name: str, folder: Path) -> Path:
             file.write("\n" + "\n".join([*variants, container, *machines]))
     finish(edgecc("compile", project, home=folder / "home"))
     start = time.perf_counter()
-    finish(edgecc("targets", project, "--setup", "container", *_flags("--setup", CORES), home=folder / "home"))
+    api.set_up_targets(project, ["container", *CORES])
     print(f"{name}: targets set up in {time.perf_counter() - start:.1f} s", file=sys.stderr)
     return project
-
-
-def _flags(flag: str, names: dict[str, str]) -> list[str]:
-    return [part for name in names for part in (flag, name)]
 
 
 def _measured(project: Path) -> Results:

@@ -190,7 +190,8 @@ def _measure(
 
 
 def _latencies(row: Row) -> list[float]:
-    return [latency_s for process in row.processes for latency_s in process.latencies_s]
+    """One a sample."""
+    return [latency_s / process.batch_size for process in row.processes for latency_s in process.latencies_s]
 
 
 def _options_of(target: Target, config: pytest.Config) -> dict[str, Any]:

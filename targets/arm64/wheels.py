@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgecc.errors import TargetError
 from edgecc.targets.arm64.lacks import Lack
+from edgecc.targets.requirement import requirement
 
 PYTHON = "3.11"
 """Of the image. tflite-runtime has no wheel for a later one."""
@@ -22,7 +23,7 @@ _OLDER_TAGS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2
 
 def requirements() -> dict[str, list[str]]:
     """What goes into each site folder, by its name: the versions installed here, so that results can be compared."""
-    same = [f"{name}=={version(name)}" for name in ("ai-edge-litert", "onnxruntime", "numpy")]
+    same = [requirement("litert"), requirement("onnxruntime"), f"numpy=={version('numpy')}"]
     return {"litert": same, "tflite_runtime": ["tflite-runtime==2.14.0", "numpy==1.26.4"]}
 
 

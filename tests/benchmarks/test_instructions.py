@@ -9,6 +9,7 @@ import pytest
 
 from edgecc.benchmarks.evidence import Unmeasured, _check_raw_values
 from edgecc.benchmarks.measure import COUNTING_FACTOR, measure
+from edgecc.benchmarks.statistics import counted_otherwise
 from edgecc.results import Failure, FailureKind, Provenance, Row
 from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunReply, RunRequest
 
@@ -87,3 +88,18 @@ def test_counting_gets_more_time(make_plan: Any, make_target: Any, reply: Any, m
     monkeypatch.setattr(target, "run", run)
     measure(make_plan("a", processes=1), [target])
     assert limits[1] == COUNTING_FACTOR * limits[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"instructions_counter": "callgrind on another processor"},
+        {"target_options": {"xnnpack": False}},
+    ],
+)
+def test_counts_of_other_ways_to_compute_are_not_compared(changes: dict[str, Any], count: Count) -> None:
+    row, _ = count(RunReply(instructions=(1000, 990)))
+    assert counted_otherwise(row, row) is None
+    reason = counted_otherwise(row, row.model_copy(update=changes))
+    assert reason is not None
+    assert "counted in other ways" in reason

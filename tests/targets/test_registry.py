@@ -10,7 +10,9 @@ import pytest
 
 from edgecc.errors import TargetError
 from edgecc.project import TargetSpec
-from edgecc.targets import registry
+from edgecc.targets import registry, runner
+from edgecc.targets.requirement import requirement
+from edgecc.targets.wire import RuntimeSettings
 from edgecc.targets.x86_cpu import X86CpuOptions, X86CpuTarget
 
 
@@ -91,3 +93,42 @@ def test_a_file_of_the_machine_does_not_depend_on_where_edgecc_was_started(
         registry.open_target("pi", relative)
     at_home = registry.target_class(kind).Options.model_validate({key: "~/keys/pi", **others})
     assert getattr(at_home, key) == Path.home() / "keys/pi"
+
+
+@pytest.mark.parametrize("kind", ["x86_cpu", "ssh"])
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"onnx_providers": ["CUDAExecutionProvider"]}, "CUDAExecutionProvider is the target kind `cuda`"),
+        ({"onnx_providers": []}, "at least 1 item"),
+        ({"onnx_providers": ["cuda"]}, "should match pattern"),
+        ({"caches": "cold", "num_threads": 2}, "other cores have caches of their own"),
+    ],
+)
+def test_settings_that_would_measure_something_else(kind: str, options: dict[str, Any], complaint: str) -> None:
+    where = {"host": "pi"} if kind == "ssh" else {}
+    with pytest.raises(TargetError, match=complaint):
+        registry.open_target("pi", TargetSpec.model_validate({"kind": kind, **where, **options}))
+
+
+def test_settings_of_an_option() -> None:
+    options = {"kind": "x86_cpu", "xnnpack": False, "caches": "cold", "onnx_providers": ["DnnlExecutionProvider"]}
+    with registry.open_target("gateway", TargetSpec.model_validate(options)) as target:
+        assert target.cold_caches
+        assert target.settings == RuntimeSettings(xnnpack=False, providers=("DnnlExecutionProvider",))
+
+
+def test_a_home_that_is_nobodys() -> None:
+    relative = TargetSpec.model_validate({"kind": "ssh", "host": "pi", "key": "~nobody-at-all/key"})
+    with pytest.raises(TargetError, match="there is no such user's home folder"):
+        registry.open_target("pi", relative)
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "onnxruntime-gpu"])
+def test_either_build_of_onnx_runtime_tells_which_version_a_target_gets(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_distribution_version", lambda name: "1.24.1" if name == package else None)
+    assert requirement("onnxruntime") == "onnxruntime==1.24.1"
+    with pytest.raises(TargetError, match="expected ai-edge-litert here"):
+        requirement("litert")

@@ -346,8 +346,8 @@ def with_provider(monkeypatch: pytest.MonkeyPatch, name: str, ran: list[tuple[st
     monkeypatch.setattr(onnxruntime, "InferenceSession", on_the_cpu)
 
 
-@pytest.mark.parametrize(("is_cold", "fills"), [(False, 0), (True, 12)])
-def test_cold_caches_are_filled_before_each_timed_inference_alone(
+@pytest.mark.parametrize(("is_cold", "fills"), [(False, 0), (True, 2 + 12)])
+def test_cold_caches_are_filled_before_each_timed_inference_and_twice_to_time_that(
     is_cold: bool, fills: int, answer: Answer, make_request: Any, cnn_int8: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled: list[int] = []
@@ -367,22 +367,37 @@ def test_filling_the_caches_touches_every_byte(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(runner, "_largest_cache_bytes", lambda: 500)
     caches = runner._Caches()
     caches.fill()
-    caches.fill()
-    assert caches._data.tolist() == [2] * 1000
+    assert caches._data.tolist() == [3] * 1000  # twice when it was made
 
 
 @pytest.mark.parametrize(
     ("sizes", "expected"),
-    [({"index0": "32K", "index3": "4096K"}, 4096 * 1024), ({"index0": "odd"}, runner.UNTOLD_CACHE_BYTES)],
+    [
+        ({"cpu0/cache/index0": "32K", "cpu4/cache/index2": "512K"}, 512 * 1024),
+        ({"cpu0/cache/index0": "odd"}, runner.UNTOLD_CACHE_BYTES),
+    ],
 )
 def test_the_largest_cache_is_linux_own(
     sizes: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name, size in sizes.items():
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "size").write_text(f"{size}\n")
-    monkeypatch.setattr(runner, "CACHES", tmp_path)
+    monkeypatch.setattr(runner, "CPUS", tmp_path)
     assert runner._largest_cache_bytes() == expected
+
+
+def test_qemus_user_mode_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QEMU_CPU", raising=False)
+    assert not runner.describe_environment()["emulated"]
+    monkeypatch.setenv("QEMU_CPU", "cortex-a72")
+    assert runner.describe_environment()["emulated"]
+
+
+def test_batches_are_stacked_of_single_samples(answer: Answer, make_request: Any, linear: Any) -> None:
+    request = make_request(linear.path, LatencyTask(inferences=1), shapes=((4, 3),))
+    message = refusal(answer(with_settings(request, batch_size=8)))
+    assert message == "expected shapes of one sample, of which 8 are stacked; got [[4, 3]]"
 
 
 def test_random_indices_stay_inside_any_table(answer: Answer, make_request: Any, make_onnx: Any) -> None:

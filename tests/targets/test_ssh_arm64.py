@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgecc.progress import Silent
+from edgecc.targets.arm64.emulator import is_native
 from edgecc.targets.arrays import read_outputs
 from edgecc.targets.runner import describe_environment
 from edgecc.targets.ssh import SshOptions, SshTarget
@@ -35,6 +36,7 @@ def test_an_arm64_is_set_up_and_gives_the_outputs_of_an_x86(
             reply = pi.run(request, timeout_s=120)
     assert not server.is_there()
     assert environment.machine == "aarch64"
+    assert environment.emulated != is_native()
     assert environment.runtimes == describe_environment()["runtimes"]
 
     assert reply.failure is None
