@@ -157,8 +157,9 @@ class _Bench:
                 self._time(target, attempts, task)
                 self._count(target, attempts, task)
                 self._score(target, attempts, task)
+            has_clock = "latency" in target.abilities and not (target.emulated or environment.emulated)
             for pair in self.plan.pairs:
-                if pair.target == target.name and "latency" in target.abilities and not environment.emulated:
+                if pair.target == target.name and has_clock:
                     paired.append(self._measure_in_turn(target, pair, environment))  # noqa: PERF401 - kept one by one
         except TargetError as error:
             self._lose(target, attempts, error)
