@@ -94,7 +94,8 @@ def test_who_has_to_be_waited_for_is_said_before_the_wait(
     target = make_target("lab", lambda request: reply(request, SCORES))
     notes: list[str] = []
     monkeypatch.setattr(target, "held_by", lambda: "alice@laptop has had the device since 17:03:12")
-    monkeypatch.setattr(target, "probe", lambda: notes.append("probed"))
+    environment = target.probe()
+    monkeypatch.setattr(target, "probe", lambda: notes.append("probed") or environment)
     monkeypatch.setattr(Silent, "note", lambda self, text: notes.append(text))
     measure(make_plan("a", processes=1), [target], Silent())
     assert notes[:2] == ["lab: alice@laptop has had the device since 17:03:12; the two take turns", "probed"]
