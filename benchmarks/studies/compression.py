@@ -3,7 +3,7 @@
     python benchmarks/studies/compression.py [SEEDS] [FOLDER]
 
 For each seed the example `fashion-mnist-distilled` is compiled (the teacher and its student trained, everything chosen
-on validation data), as many seeds at once as there are cores; the same teacher is converted by TensorFlow Lite's
+on validation data), as many at once as there are cores; the same teacher is converted by TensorFlow Lite's
 converter, litert-quantizer and ONNX Runtime, and all the files are measured in turn on this machine, on the whole test
 set. Printed are the figures of each file as means over the seeds, beside the teacher in float32 TFLite of the same run;
 `frontier.svg` shows them. A second run in the same FOLDER takes up what was trained.
@@ -31,12 +31,18 @@ from edgecc.results import Results
 
 EXAMPLE = "fashion-mnist-distilled"
 TEACHER = "edgecc float32 (tflite)"
+TRAINED = ("float32", "student", "alone")
 CONVERTERS = Path(__file__).with_name("converters.py")
 
 
 def main(seeds: int, folder: Path) -> None:
+    projects = [_project(folder, seed) for seed in range(seeds)]
+    # The teachers first, then what learns from them side by side, then the rest.
+    jobs = [(project, variant) for variant in TRAINED for project in projects]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        projects = list(pool.map(lambda seed: _compiled(folder, seed), range(seeds)))
+        list(pool.map(lambda job: _compile(*job), jobs))
+    for project in projects:
+        _compile(project)
     runs = [_measured(project, folder / f"peers{seed}") for seed, project in enumerate(projects)]
     (folder / "results.json").write_text(json.dumps([run.model_dump(mode="json") for run in runs]))
     table = _table(runs)
@@ -44,17 +50,22 @@ def main(seeds: int, folder: Path) -> None:
     _plot(table, folder / "frontier.svg")
 
 
-def _compiled(folder: Path, seed: int) -> Path:
+def _project(folder: Path, seed: int) -> Path:
     project = folder / f"seed{seed}" / EXAMPLE
     if not project.exists():
         copy_example(EXAMPLE, folder / f"seed{seed}")
         edit(project, "version = 1\n", f"version = 1\nseed = {seed}\n")
         edit(project, "[variants.float32]\n", '[variants.float32]\nformats = ["tflite", "onnx"]\n')
         _add_student_without_teacher(project)
-    print(f"seed {seed}: compiling {project}", file=sys.stderr)
-    # Networks this small train no faster on several cores than on one.
-    finish(edgecc("compile", project, home=folder / "home", TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1"))
     return project
+
+
+def _compile(project: Path, *variants: str) -> None:
+    print(f"compiling {project} {' '.join(variants)}", file=sys.stderr)
+    chosen = [f"--variant={variant}" for variant in variants]
+    # Networks this small train no faster on several cores than on one.
+    one_core = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    finish(edgecc("compile", project, *chosen, home=project.parents[1] / "home", **one_core))
 
 
 def _add_student_without_teacher(project: Path) -> None:
