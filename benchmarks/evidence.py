@@ -16,8 +16,9 @@ from edgecc.benchmarks.built import Built
 from edgecc.benchmarks.ratio import ratio_in_turn
 from edgecc.benchmarks.regression import IN_TURN, confidence_for, worsening
 from edgecc.benchmarks.statistics import counted_otherwise, memory, timings
+from edgecc.budget import Budget
 from edgecc.metrics import METRICS, USER_PREFIX, Ability, Metric
-from edgecc.project import Budget, Project
+from edgecc.project import Project
 from edgecc.results import Estimate, Provenance, Ratio, Results, Row
 from edgecc.units import format_value
 

@@ -11,9 +11,10 @@ from edgecc.benchmarks import regression
 from edgecc.benchmarks.baseline import Baseline
 from edgecc.benchmarks.built import Built
 from edgecc.benchmarks.evidence import Case, Evidence, Observation, Unmeasured
+from edgecc.budget import Budget
 from edgecc.errors import ArtifactError, ExitCode
 from edgecc.metrics import Ability
-from edgecc.project import Budget, Project
+from edgecc.project import Project
 from edgecc.results import Judgement, Ratio, Results, Status, Verdict
 from edgecc.units import Unit, format_points, format_value
 

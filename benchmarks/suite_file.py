@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BaseModel, ValidationError
 
 from edgecc.errors import Fault, ProjectError
 from edgecc.files import is_file
-from edgecc.project import BenchSection, Name, PositiveInt, Section, TargetSpec
+from edgecc.project import BenchSection, TargetSpec
 from edgecc.project_file import fault_of, nearest, read_toml, spell, target_faults
+from edgecc.section import Name, PositiveInt, Section
 from edgecc.units import Duration
 
 _Some = TypeVar("_Some", bound=Sized)

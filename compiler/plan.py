@@ -12,7 +12,9 @@ from edgecc.compiler.pipeline.stage import Stage
 from edgecc.compiler.stages import KINDS
 from edgecc.errors import DataError, ModelError
 from edgecc.files import is_file, sha256_of_file
-from edgecc.project import DistillSection, ModelSection, Project, ProjectFolder, VariantSection
+from edgecc.project import Project, ProjectFolder
+from edgecc.training import ModelSection
+from edgecc.variant import DistillSection, VariantSection
 
 
 @dataclass(frozen=True)

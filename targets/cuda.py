@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field, PositiveInt
 from edgecc.errors import TargetError
 from edgecc.files import sha256_of_file
 from edgecc.metrics import Ability
-from edgecc.project import Section
 from edgecc.results import Environment, Failure, FailureKind
+from edgecc.section import Section
 from edgecc.targets.nvml import Gpu, read_gpu
 from edgecc.targets.target import Target
 from edgecc.targets.turns import turn

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from edgecc.project import Section
+from edgecc.section import Section
 from edgecc.targets.wire import CPU_PROVIDER, GPU_PROVIDERS, RuntimeSettings
 
 

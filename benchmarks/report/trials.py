@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from edgecc.artifact import Record, first_problem
 from edgecc.errors import ArtifactError
-from edgecc.project import HyperparameterValue
+from edgecc.section import HyperparameterValue
 
 
 class Trial(Record):

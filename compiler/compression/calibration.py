@@ -16,8 +16,8 @@ from edgecc.compiler.compression.probe import Probe, chunks, samples_per_chunk
 from edgecc.compiler.compression.ranges import Range, choose_range
 from edgecc.errors import DataError, ModelError
 from edgecc.progress import Task
-from edgecc.project import QuantizeSection
 from edgecc.samples import in_order, read_arrays
+from edgecc.variant import QuantizeSection
 
 Floats = npt.NDArray[np.float32]
 

@@ -12,7 +12,8 @@ from edgecc.compiler.frontend.distillation import Lesson, answers_of, taught
 from edgecc.compiler.frontend.model import accuracy_metrics, compile_for_training
 from edgecc.compiler.frontend.train import TrainingData, fit
 from edgecc.errors import ModelError
-from edgecc.project import Cosine, Healing, TrainSection
+from edgecc.training import Cosine, TrainSection
+from edgecc.variant import Healing
 
 
 @dataclass(frozen=True)

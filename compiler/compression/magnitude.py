@@ -26,8 +26,9 @@ from edgecc.compiler.frontend.train import (
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.files import write_atomically
-from edgecc.project import MagnitudePruning, TrainSection
 from edgecc.samples import take
+from edgecc.training import TrainSection
+from edgecc.variant import MagnitudePruning
 
 
 def prune(context: StageContext) -> Metrics:

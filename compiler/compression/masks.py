@@ -10,7 +10,7 @@ import numpy.typing as npt
 from edgecc.compiler.compression.kernels import Array, Kernel
 from edgecc.compiler.compression.tfmot import pruning_core
 from edgecc.errors import ModelError
-from edgecc.project import MagnitudePruning
+from edgecc.variant import MagnitudePruning
 
 Schedule = Any
 """A PruningSchedule of tfmot: from a step to whether masks change there, and the sparsity."""

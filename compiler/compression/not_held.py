@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgecc.errors import ModelError
-from edgecc.project import Quantization
+from edgecc.variant import Quantization
 
 _SHOWN = 8
 _KEEP = "keep its layer in float with `keep`"

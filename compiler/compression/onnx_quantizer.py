@@ -9,7 +9,7 @@ from edgecc.compiler.backend.onnx_names import canonical, share_constants
 from edgecc.compiler.compression.not_held import NotHeld, NotHeldError
 from edgecc.compiler.compression.onnx_schemes import PRODUCT_SUFFIX, to_dynamic, to_float16, to_static
 from edgecc.errors import MissingExtraError
-from edgecc.project import Quantization, QuantizeSection
+from edgecc.variant import Quantization, QuantizeSection
 
 Range = tuple[float, float]
 

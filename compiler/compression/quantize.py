@@ -26,9 +26,9 @@ from edgecc.compiler.compression.tflite_quantizer import FLOAT_SUFFIX
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.errors import ModelError, VerificationError
 from edgecc.files import write_atomically
-from edgecc.project import STATIC, QuantizeSection
 from edgecc.samples import in_order
 from edgecc.scoring import Scorer, read_validation
+from edgecc.variant import STATIC, QuantizeSection
 
 Outputs = tuple[npt.NDArray[np.float32], ...]
 Score = Callable[[Outputs], float]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecc.compiler.compression.histogram import Histogram
-from edgecc.project import Quantization, QuantizeSection
+from edgecc.variant import Quantization, QuantizeSection
 
 Floats = npt.NDArray[np.float64]
 Range = tuple[float, float]

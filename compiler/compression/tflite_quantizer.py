@@ -11,7 +11,7 @@ from edgecc.compiler.compression.tflite_ranges import Range, activations, statis
 from edgecc.compiler.compression.tflite_schemes import require_scheme
 from edgecc.compiler.compression.tflite_stand_ins import disguise, quantize_unread_outputs, undisguise
 from edgecc.errors import MissingExtraError, ModelError
-from edgecc.project import STATIC, Quantization, QuantizeSection
+from edgecc.variant import STATIC, Quantization, QuantizeSection
 
 _BITS = {Quantization.INT8: 8, Quantization.INT16X8: 16}
 """Of activations."""

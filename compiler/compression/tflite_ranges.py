@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecc.compiler.backend.tflite_file import FLOAT32, kinds_of
-from edgecc.project import Quantization
+from edgecc.variant import Quantization
 
 Floats = npt.NDArray[np.float32]
 Range = tuple[float, float]

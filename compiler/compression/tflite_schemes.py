@@ -11,7 +11,7 @@ from edgecc.compiler.backend.artifact_graph import Graph, Operator, Tensor, read
 from edgecc.compiler.backend.checks import LINEAR, float_operators
 from edgecc.compiler.compression.not_held import NotHeld, NotHeldError
 from edgecc.errors import ModelError
-from edgecc.project import STATIC, Quantization
+from edgecc.variant import STATIC, Quantization
 
 _EDGE = {Quantization.INT8: "int8", Quantization.INT16X8: "int16"}
 _WEIGHT = {Quantization.DYNAMIC: "int8", Quantization.WEIGHT_ONLY: "int8", Quantization.FLOAT16: "float16"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgecc.compiler.backend.tflite_file import FLOAT32, builtin_operators
-from edgecc.project import Quantization
+from edgecc.variant import Quantization
 
 _FREE = "GELU"
 """Input and output have scales of their own."""

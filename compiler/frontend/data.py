@@ -24,8 +24,8 @@ from edgecc.compiler.frontend.samples import (
 from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.errors import DataError, UserCodeError
 from edgecc.files import sha256_of_file
-from edgecc.project import DataSection
 from edgecc.samples import Array, Arrays, by_name, read_arrays, sample_count, take, write_arrays
+from edgecc.training import DataSection
 from edgecc.user_code import load_entry_point
 
 BUILT_IN = "edgecc"

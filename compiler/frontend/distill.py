@@ -27,9 +27,10 @@ from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.errors import ModelError
 from edgecc.files import writing_to
-from edgecc.project import DistillSection, ModelSection, TrainSection
 from edgecc.samples import Arrays, sample_count, take
+from edgecc.training import ModelSection, TrainSection
 from edgecc.user_code import load_entry_point
+from edgecc.variant import DistillSection
 
 ANSWERS = "answers.npz"
 

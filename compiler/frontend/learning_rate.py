@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from edgecc.errors import ModelError
-from edgecc.project import ConstantThenExponential, Cosine, LearningRate, Plateau, Step
+from edgecc.training import ConstantThenExponential, Cosine, LearningRate, Plateau, Step
 
 
 def rate_at(schedule: LearningRate, epoch: int, epochs: int) -> float:

@@ -17,8 +17,8 @@ from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.errors import MissingExtraError, ModelError
 from edgecc.files import sha256_of_file
-from edgecc.project import ModelSection
 from edgecc.samples import Array, Arrays
+from edgecc.training import ModelSection
 
 _UNBUILT_HINT = "begin a Sequential model with keras.Input(shape=...)"
 _SUBCLASS_HINT = "write it as keras.Sequential or as a functional model: keras.Model(inputs, outputs)"

@@ -28,8 +28,8 @@ from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.errors import EdgeccError, MissingExtraError, ModelError
 from edgecc.progress import Task
-from edgecc.project import ModelSection, TrainSection
 from edgecc.samples import Arrays, take
+from edgecc.training import ModelSection, TrainSection
 from edgecc.user_code import load_entry_point
 
 COMPARED_SAMPLES = 64

@@ -28,7 +28,7 @@ from edgecc.compiler.session import fresh_keras
 from edgecc.errors import EdgeccError, MissingExtraError, ModelError
 from edgecc.files import write_atomically
 from edgecc.progress import Task
-from edgecc.project import ModelSection, TrainSection, TuneSection
+from edgecc.training import ModelSection, TrainSection, TuneSection
 from edgecc.user_code import load_entry_point
 
 _OWN_KEYS = "tuner/"

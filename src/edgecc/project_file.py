@@ -10,10 +10,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from edgecc.budget import Budget
 from edgecc.errors import Fault, ProjectError
 from edgecc.files import is_file
 from edgecc.metrics import METRICS, Better, Metric, all_metrics
-from edgecc.project import SUPPORTED_QUANTIZATION, Budget, KeyFaultError, Project, ProjectFolder
+from edgecc.project import Project, ProjectFolder
+from edgecc.section import KeyFaultError
+from edgecc.variant import SUPPORTED_QUANTIZATION
 
 FILE_NAME = "edgecc.toml"
 

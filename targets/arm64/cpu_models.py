@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self, cast, get_args
 
 from pydantic import StringConstraints, model_validator
 
-from edgecc.project import Section
+from edgecc.section import Section
 
 ImageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", max_length=255)]
 """Of a container's image."""

@@ -8,8 +8,9 @@ import pytest
 
 from edgecc.artifact import Format
 from edgecc.errors import ProjectError
-from edgecc.project import Project, Section
+from edgecc.project import Project
 from edgecc.project_file import load_project
+from edgecc.section import Section
 
 GOOD = """
 version = 1

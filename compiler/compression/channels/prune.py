@@ -18,7 +18,8 @@ from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.errors import ModelError
 from edgecc.files import writing_to
-from edgecc.project import ChannelPruning, TrainSection
+from edgecc.training import TrainSection
+from edgecc.variant import ChannelPruning
 
 
 def prune(context: StageContext) -> Metrics:

@@ -16,7 +16,7 @@ import pytest
 from edgecc.artifact import Format
 from edgecc.compiler.backend.exposed import expose
 from edgecc.compiler.compression.onnx_quantizer import activation_names, quantize
-from edgecc.project import QuantizeSection
+from edgecc.variant import QuantizeSection
 
 pytestmark = pytest.mark.tf
 

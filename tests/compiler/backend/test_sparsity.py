@@ -131,7 +131,7 @@ def test_a_pruned_model_is_as_sparse_once_it_is_emitted(build: Callable[[str], A
     from edgecc.compiler.compression.kernels import prunable_kernels
     from edgecc.compiler.compression.masks import Masks
     from edgecc.compiler.session import fresh_keras
-    from edgecc.project import MagnitudePruning
+    from edgecc.variant import MagnitudePruning
 
     keras = fresh_keras(0, needed_by="a test")
     model = build("cnn")

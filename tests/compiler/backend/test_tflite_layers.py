@@ -19,7 +19,7 @@ from edgecc.compiler.backend.checks import EDGES, LINEAR, float_operators
 from edgecc.compiler.backend.exposed import expose
 from edgecc.compiler.compression.tflite_quantizer import activation_names, quantize
 from edgecc.errors import ModelError
-from edgecc.project import STATIC, Quantization, QuantizeSection
+from edgecc.variant import STATIC, Quantization, QuantizeSection
 
 pytestmark = pytest.mark.tf
 

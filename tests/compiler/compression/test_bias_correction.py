@@ -14,8 +14,8 @@ from edgecc.compiler.backend.tflite_file import unpack
 from edgecc.compiler.compression.bias_correction import correct_biases, corrected_inputs, mean_values
 from edgecc.compiler.compression.probe import Probe
 from edgecc.compiler.compression.tflite_quantizer import activation_names, quantize
-from edgecc.project import Quantization, QuantizeSection
 from edgecc.targets.host import run_outputs
+from edgecc.variant import Quantization, QuantizeSection
 
 DATA = Path(__file__).parents[2] / "data"
 CNN = (DATA / "cnn_float32.tflite").read_bytes()

@@ -15,9 +15,9 @@ from edgecc.compiler.compression.histogram import histogram_of
 from edgecc.compiler.compression.probe import Probe
 from edgecc.errors import DataError, ModelError
 from edgecc.progress import Silent
-from edgecc.project import Quantization, QuantizeSection
 from edgecc.samples import Arrays, write_arrays
 from edgecc.targets.host import run_outputs
+from edgecc.variant import Quantization, QuantizeSection
 
 Floats = npt.NDArray[np.float32]
 DATA = Path(__file__).parents[2] / "data"

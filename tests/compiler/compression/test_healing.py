@@ -9,7 +9,7 @@ from edgecc.compiler.compression.healing import heal, teacher_outputs
 from edgecc.compiler.frontend.data import DataDescription
 from edgecc.compiler.frontend.train import TrainingData
 from edgecc.compiler.session import fresh_keras
-from edgecc.project import ChannelPruning
+from edgecc.variant import ChannelPruning
 
 
 @pytest.mark.tf

@@ -25,8 +25,8 @@ from edgecc.compiler.pipeline.stage import Metrics, StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.errors import ModelError
 from edgecc.progress import Silent
-from edgecc.project import MagnitudePruning
 from edgecc.project_code import importable
+from edgecc.variant import MagnitudePruning
 
 tf_only = pytest.mark.tf
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from edgecc.compiler.compression.not_held import NotHeld, NotHeldError
-from edgecc.project import Quantization
+from edgecc.variant import Quantization
 
 FOUND = [
     NotHeld("NEG", "block/norm/Neg", "computes in float"),

@@ -23,8 +23,8 @@ from edgecc.compiler.backend.exposed import expose
 from edgecc.compiler.compression.onnx_quantizer import activation_names, quantize
 from edgecc.compiler.compression.onnx_schemes import INTEGER_OPERATORS
 from edgecc.errors import ModelError
-from edgecc.project import QuantizeSection
 from edgecc.targets.host import run_outputs
+from edgecc.variant import QuantizeSection
 
 Floats = npt.NDArray[np.float32]
 Ranges = dict[str, tuple[float, float]]

@@ -22,9 +22,9 @@ from edgecc.compiler.pipeline.stage import StageContext
 from edgecc.errors import ModelError, VerificationError
 from edgecc.files import sha256_of_json
 from edgecc.progress import Silent
-from edgecc.project import Quantization, QuantizeSection
 from edgecc.samples import write_arrays
 from edgecc.targets.host import run_outputs
+from edgecc.variant import Quantization, QuantizeSection
 
 Floats = npt.NDArray[np.float32]
 MakeContext = Callable[..., StageContext]

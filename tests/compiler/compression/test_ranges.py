@@ -16,7 +16,7 @@ from scipy.stats import entropy
 
 from edgecc.compiler.compression.histogram import Histogram, histogram_of
 from edgecc.compiler.compression.ranges import GRIDS, choose_range, entropy_threshold, percentile_threshold
-from edgecc.project import Quantization, QuantizeSection
+from edgecc.variant import Quantization, QuantizeSection
 
 Floats = npt.NDArray[np.float32]
 RANDOM = np.random.default_rng(0)

@@ -25,7 +25,7 @@ from edgecc.compiler.compression import tflite_schemes
 from edgecc.compiler.compression.tflite_quantizer import activation_names, quantize
 from edgecc.compiler.compression.tflite_ranges import statistics
 from edgecc.errors import ModelError
-from edgecc.project import Quantization, QuantizeSection
+from edgecc.variant import Quantization, QuantizeSection
 
 DATA = Path(__file__).parents[2] / "data"
 FLOAT = (DATA / "cnn_float32.tflite").read_bytes()
@@ -252,7 +252,7 @@ SCRIPT = """
 import hashlib, json, sys
 from pathlib import Path
 from edgecc.compiler.compression.tflite_quantizer import quantize
-from edgecc.project import Quantization, QuantizeSection
+from edgecc.variant import Quantization, QuantizeSection
 content, ranges, keep = Path(sys.argv[1]).read_bytes(), json.loads(sys.argv[2]), set(json.loads(sys.argv[3]))
 for scheme in Quantization:
     print(hashlib.sha256(quantize(content, QuantizeSection(scheme=scheme), ranges, keep)).hexdigest())

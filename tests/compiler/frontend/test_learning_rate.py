@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edgecc.compiler.frontend.learning_rate import rate_at
-from edgecc.project import ConstantThenExponential, Cosine, LearningRate, Plateau, Step
+from edgecc.training import ConstantThenExponential, Cosine, LearningRate, Plateau, Step
 
 CONSTANT = ConstantThenExponential(
     schedule="constant_then_exponential", initial=0.01, constant_epochs=10, decay_rate=0.5

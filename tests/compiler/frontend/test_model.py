@@ -25,7 +25,7 @@ from edgecc.compiler.pipeline.stage import StageContext
 from edgecc.compiler.session import fresh_keras
 from edgecc.errors import ModelError
 from edgecc.files import sha256_of_file
-from edgecc.project import ModelSection
+from edgecc.training import ModelSection
 from edgecc.user_code import load_entry_point
 
 pytestmark = pytest.mark.tf
