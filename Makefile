@@ -13,7 +13,7 @@ help:  ## list what can be made
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compile,datasets,tensorboard,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compile,datasets,search,tensorboard,dev]'
 	@touch $(READY)
 
 demo: $(READY)  ## compile, measure, judge and report a real model: scikit-learn's digits
@@ -26,7 +26,7 @@ test-wheel: $(READY)  ## the tests that need no TensorFlow, against the built wh
 	rm -rf dist build
 	$(BIN)/python -m build --quiet --wheel --outdir dist .
 	$(PYTHON) -m venv build/wheel-venv
-	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis jsonschema onnx 'litert-quantizer<0.12' docker paramiko pytest-xdist
+	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis jsonschema onnx 'litert-quantizer<0.12' moocore optuna tomli-w docker paramiko pytest-xdist
 	cd tests && ../build/wheel-venv/bin/python -m pytest $(SIDE_BY_SIDE) -c ../pyproject.toml --rootdir=.. -m "not tf and not dev and not docker and not qemu and not ssh and not gpu" .
 
 gpu-check: $(READY)  ## the tests that need an NVIDIA GPU, with the times they measured; fails without one

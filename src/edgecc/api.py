@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgecc.compiler.backend.lint.finding import LintReport
     from edgecc.compiler.compile import Compilation
     from edgecc.metrics import Ability
+    from edgecc.search_outcome import SearchOutcome
     from edgecc.targets.target import Target
 
 
@@ -263,6 +264,29 @@ def doctor(
                 )
             )
     return found
+
+
+def search(project: str | Path | ProjectFolder = ".", *, progress: Progress | None = None) -> SearchOutcome:
+    """Look for recipes that meet the project's budgets, and write what was found: report/search.html and .json.
+
+    What is made and measured is kept: a search that was stopped goes on where it was when it is begun again.
+
+    Raises:
+        ProjectError: the project has no `[search]`, or no targets.
+        TargetError: a target that a budget speaks of does not answer.
+        EdgeccError: no recipe could be made, or something is wrong that no other recipe would cure.
+    """
+    from edgecc.benchmarks.report.search import render_search
+    from edgecc.budget_search.project_search import search_project
+
+    folder = _opened(project)
+    abilities = _abilities(folder.project)
+    with ExitStack() as opened:
+        targets = [opened.enter_context(_open(*each)) for each in _chosen_targets(folder, ()).items()]
+        outcome = search_project(folder, targets, abilities, progress=progress or Silent(), run_artifact=_run_artifact)
+    write_atomically(folder.report / "search.html", render_search(outcome))
+    write_atomically(folder.report / "search.json", outcome.model_dump_json(indent=1) + "\n")
+    return outcome
 
 
 def gate(project: str | Path | ProjectFolder = ".") -> Judgement:
@@ -569,6 +593,7 @@ def schemas() -> dict[str, Any]:
         "baseline": BaselineRecord.model_json_schema(mode="serialization"),
         "release": ReleaseRecord.model_json_schema(mode="serialization"),
         "lint": LintReport.model_json_schema(mode="serialization"),
+        "search": SearchOutcome.model_json_schema(mode="serialization"),
     }
 
 
@@ -584,8 +609,8 @@ def clean(project: str | Path | ProjectFolder = ".", *, results: bool = False) -
         doomed += [manifest, manifest.with_name(manifest.name.removesuffix(".manifest.json"))]
     if results:
         names = (
-            "index.html", "history.html", "summary.md", "junit.xml", "verdict.json", "benchmark.json",
-            "benchmark-bigger.json",
+            "index.html", "history.html", "search.html", "search.json", "summary.md", "junit.xml", "verdict.json",
+            "benchmark.json", "benchmark-bigger.json",
         )  # fmt: skip
         doomed += [
             *folder.results.glob("*.json"),

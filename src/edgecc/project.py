@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from edgecc.artifact import Format
 from edgecc.budget import Budget
 from edgecc.metrics import Better, Metric, all_metrics
+from edgecc.search_space import SearchSection
 from edgecc.section import EntryPoint, Name, PositiveInt, Section, Seed, each_once
 from edgecc.training import DataSection, ModelSection, TrainSection, TuneSection
 from edgecc.units import Duration, Percentage
@@ -101,6 +102,7 @@ class Project(Section):
     metrics: Mapping[Name, MetricSection] = {}
     targets: Mapping[Name, TargetSpec] = {}
     budgets: tuple[Budget, ...] = ()
+    search: SearchSection | None = None
 
     @property
     def shipped(self) -> tuple[str, ...]:

@@ -103,7 +103,8 @@ class EarlyStopping(Section):
 class TrainSection(Section):
     """How the base model is trained."""
 
-    epochs: PositiveInt = 20
+    epochs: NonNegativeInt = 20
+    """0 leaves the model as its builder made it."""
     batch_size: PositiveInt = 64
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "auto"
     initializer: Literal["auto", "as_built"] = "as_built"

@@ -42,8 +42,8 @@ class DistillSection(Section):
     """`callable(x, generator) -> x`: a changed copy of training samples, seen by teacher and student alike."""
     views: PositiveInt = 1
     """Copies that `augment` draws, one an epoch in turn; the teacher's outputs on each are computed once."""
-    epochs: PositiveInt | None = None
-    """Without it, those of `[train]`; so are the batch size and the learning rate."""
+    epochs: NonNegativeInt | None = None
+    """Without it, those of `[train]`; so are the batch size and the learning rate. 0 leaves the student as it is."""
     batch_size: PositiveInt | None = None
     learning_rate: LearningRate | None = None
 

@@ -18,6 +18,7 @@ from edgecc.cli.release import release
 from edgecc.cli.report import report
 from edgecc.cli.run import run
 from edgecc.cli.schema import schema
+from edgecc.cli.search import search
 from edgecc.cli.targets import targets
 
 EPILOG = """\b
@@ -43,5 +44,21 @@ def edgecc() -> None:
     """Compile Keras models for edge devices, measure what was built, and stop a release that breaks its budget."""
 
 
-for verb in (init, compile, lint, bench, gate, baseline, report, compare, release, run, targets, doctor, schema, clean):
+for verb in (
+    init,
+    compile,
+    lint,
+    bench,
+    gate,
+    baseline,
+    report,
+    compare,
+    release,
+    run,
+    search,
+    targets,
+    doctor,
+    schema,
+    clean,
+):
     edgecc.add_command(verb)
