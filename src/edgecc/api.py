@@ -572,6 +572,7 @@ def schemas() -> dict[str, Any]:
     from edgecc.benchmarks.baseline import BaselineRecord
     from edgecc.benchmarks.release_folder import ReleaseRecord
     from edgecc.compiler.backend.lint.finding import LintReport
+    from edgecc.search_outcome import SearchOutcome
     from edgecc.targets.registry import target_options
 
     project = Project.model_json_schema()

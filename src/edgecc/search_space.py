@@ -61,6 +61,10 @@ class Choice(Section):
         """All of them, in order."""
         return self.choice
 
+    def at(self, index: int) -> Any:
+        """The value of this place in the order, from 0."""
+        return self.choice[index]
+
 
 class Range(Section):
     """An option that is a number from `low` to `high`, both included where the step meets them."""
@@ -94,7 +98,7 @@ class Range(Section):
     @property
     def samples(self) -> tuple[Any, ...]:
         """The first and the last value: what is fit for the option at both ends is so in between."""
-        return (self._value(0), float(self.high) if math.isinf(self.count) else self._value(int(self.count) - 1))
+        return (self.at(0), float(self.high) if math.isinf(self.count) else self.at(int(self.count) - 1))
 
     @property
     def count(self) -> float:
@@ -108,9 +112,10 @@ class Range(Section):
         Raises:
             OverflowError: it has any number in between.
         """
-        return tuple(self._value(index) for index in range(int(self.count)))
+        return tuple(self.at(index) for index in range(int(self.count)))
 
-    def _value(self, index: int) -> int | float:
+    def at(self, index: int) -> int | float:
+        """The value of this place in the order, from 0."""
         value = _exact(self.low) + index * _exact(self._step or 0)
         return int(value) if self.is_whole else float(value)
 

@@ -100,10 +100,10 @@ def _suggested(trial: Any, name: str, option: OpenOption) -> Any:
         return trial.suggest_float(name, values.low, values.high, log=values.log)
     if isinstance(values, Range) and values.log:
         return trial.suggest_int(name, int(values.low), int(values.high), log=True)
-    every = values.every()
-    if isinstance(values, Choice) and not _are_ordered(every):
-        return every[trial.suggest_categorical(name, list(range(len(every))))]
-    return every[trial.suggest_int(name, 0, len(every) - 1)]
+    count = int(values.count)
+    if isinstance(values, Choice) and not _are_ordered(values.choice):
+        return values.at(trial.suggest_categorical(name, list(range(count))))
+    return values.at(trial.suggest_int(name, 0, count - 1))
 
 
 def _are_ordered(values: Sequence[Any]) -> bool:
