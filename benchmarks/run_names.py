@@ -7,9 +7,9 @@ from pathlib import Path
 from edgecc.benchmarks import results_store
 from edgecc.benchmarks.baseline import read_baseline
 from edgecc.errors import ArtifactError
+from edgecc.faults import nearest
 from edgecc.files import is_file
 from edgecc.project import ProjectFolder
-from edgecc.project_file import nearest
 from edgecc.results import Results
 
 LATEST, PREVIOUS, BASELINE = NAMES = ("latest", "previous", "baseline")

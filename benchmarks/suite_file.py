@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from edgecc.errors import Fault, ProjectError
+from edgecc.faults import fault_of, nearest, spell
 from edgecc.files import is_file
 from edgecc.project import BenchSection, TargetSpec
-from edgecc.project_file import fault_of, nearest, read_toml, spell, target_faults
+from edgecc.project_file import read_toml, target_faults
 from edgecc.section import Name, PositiveInt, Section
 from edgecc.units import Duration
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgecc.artifact import ArtifactOutputs, Format, Manifest, Record, manifest_path, read_manifest
 from edgecc.errors import ArtifactError, Fault, OutputError, ProjectError, TargetError
+from edgecc.faults import nearest
 from edgecc.files import write_atomically, writing_to
 from edgecc.progress import Progress, Silent
 from edgecc.project import BenchSection, Project, ProjectFolder, TargetSpec
-from edgecc.project_file import load_project, nearest
+from edgecc.project_file import load_project
 from edgecc.results import Environment, Judgement, Results
 
 if TYPE_CHECKING:
