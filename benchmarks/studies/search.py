@@ -2,12 +2,12 @@
 
     python benchmarks/studies/search.py [FOLDER] [EPOCHS]
 
-The example `fashion-mnist-search` has 24 recipes. Every one of them is trained in full and shortly, once, as many at a
-time as there are cores; the latency budget is a tenth of the teacher's p90 as float32 TFLite, timed in the same run. Then
-the search is replayed over what was recorded, in ten orders, and its front compared with that of all 24: by hypervolume,
-within the limits on size and latency, which no training can change. Random search is given as much training time, 1,000
-times: over all recipes, and over those alone that the cheap rungs leave. Last, a search for what cannot be: 4 kB and 0.1
-points. A second run in the same FOLDER takes up what was trained and timed.
+The example `fashion-mnist-search` has 24 recipes. Every one of them is trained in full and shortly, once, as many at
+a time as there are cores; the latency budget is a tenth of the teacher's p90 as float32 TFLite, timed in the same
+run. Then the search is replayed over what was recorded, in ten orders, and its front compared with that of all 24: by
+hypervolume, within the limits on size and latency, which no training can change. Random search is given as much
+training time, 1,000 times: over all recipes, and over those alone that the cheap rungs leave. Last, a search for what
+cannot be: 4 kB and 0.1 points. A second run in the same FOLDER takes up what was trained and timed.
 """
 
 from __future__ import annotations
@@ -185,9 +185,8 @@ def _print_recipes(recipes: Any, figures: Any, full_s: Any, objectives: Any, lim
         broken = [each.objective.key for each in limits if (each.violation(own[each.objective.key].value) or 0) > 0]
         chosen = " ".join(f"{name.rpartition('.')[2]}={value}" for name, value in recipe.values.items())
         time_s = format_value(full_s[recipe.name], Unit.SECONDS)
-        print(
-            f"{recipe.name}  {chosen:34s}  {words}  {time_s:>7s}  {'breaks ' + ', '.join(broken) if broken else 'meets all'}"
-        )
+        answer = f"breaks {', '.join(broken)}" if broken else "meets all"
+        print(f"{recipe.name}  {chosen:34s}  {words}  {time_s:>7s}  {answer}")
 
 
 def _impossible(opened: ProjectFolder) -> None:
