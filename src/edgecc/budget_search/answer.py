@@ -32,8 +32,7 @@ def _goodness(point: Point, objectives: Sequence[Objective]) -> tuple[float, ...
 def meets(point: Point, limits: Sequence[SearchLimit]) -> bool:
     """Whether a recipe is trained in full, and known to be within every limit that judges it."""
     known = violations(point.figures, point.format, limits)
-    is_whole = point.rung is Rung.FULL and point.ruled_out is None
-    return is_whole and None not in known.values() and all(each is not None and each <= 0 for each in known.values())
+    return point.rung is Rung.FULL and all(each is not None and each <= 0 for each in known.values())
 
 
 def what_binds(points: Sequence[Point], limits: Sequence[SearchLimit]) -> tuple[Binding, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from edgecc.artifact import ArtifactRunner
+from edgecc.artifact import ArtifactRunner, Format
 from edgecc.benchmarks.built import built_now
 from edgecc.benchmarks.gate import judge
 from edgecc.benchmarks.measure import measure
@@ -16,7 +16,7 @@ from edgecc.project import Project, ProjectFolder
 from edgecc.results import Judgement
 from edgecc.search_outcome import Point
 from edgecc.targets.target import Target
-from edgecc.variant import VariantSection
+from edgecc.variant import SUPPORTED_QUANTIZATION, VariantSection
 
 
 def confirm(
@@ -58,11 +58,17 @@ def _with_chosen(project: Project, chosen: Collection[Point]) -> Project:
     sections = {point.name: VariantSection.model_validate(point.table) for point in chosen}
     compared = {each.reference for each in budgets if each.max_drop is not None} | {project.reference_variant}
     formats = tuple(dict.fromkeys(point.format for point in chosen))
-    # A loss is taken from the same format.
     others = {
-        name: section.model_copy(update={"formats": tuple(dict.fromkeys([*project.formats_of(name), *formats]))})
+        name: section.model_copy(update={"formats": _formats(project, name, formats)})
         for name, section in project.variants.items()
         if name in compared
     }
     changed = {"variants": others | sections, "ship": tuple(sections), "budgets": budgets, "search": None}
     return project.model_copy(update=changed)
+
+
+def _formats(project: Project, variant: str, wanted: Collection[Format]) -> tuple[Format, ...]:
+    """Its own, and those that are wanted where it can be emitted so: a loss is taken from the same format."""
+    quantize = project.variants[variant].quantize
+    able = [each for each in wanted if quantize is None or quantize.scheme in SUPPORTED_QUANTIZATION[each]]
+    return tuple(dict.fromkeys([*project.formats_of(variant), *able]))

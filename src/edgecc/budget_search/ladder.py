@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,14 @@ from edgecc.compiler.candidate import Candidate, make_candidate
 from edgecc.errors import ArtifactError, DataError, TargetError
 from edgecc.files import sha256_of_json, write_atomically
 from edgecc.progress import Progress
-from edgecc.project import Project, ProjectFolder, VerifySection
+from edgecc.project import BenchSection, Project, ProjectFolder, VerifySection
 from edgecc.results import MOMENTARY, Environment, Estimate, FailureKind, Row
 from edgecc.search_outcome import Objective, Rung
 from edgecc.targets.target import Target
 
 PROCESSES = 3
-"""Fresh processes that time a recipe; what is chosen in the end is measured as the project says."""
+"""Fresh processes that time a recipe, and more where a percentile needs more values; what is chosen in the end is measured
+as the project says."""
 _UNCHECKED = VerifySection(samples=8).model_copy(update={"min_agreement_float": 0.0, "min_agreement_quantized": 0.0})
 """Numbers that were never trained, or hardly, need not survive quantization."""
 
@@ -105,10 +107,9 @@ class Ladder:
 
     def _row(self, name: str, candidate: Candidate, target: Target) -> Row:
         kept = self._kept(candidate, target)
-        try:
-            return Row.model_validate_json(kept.read_bytes())
-        except (OSError, ValidationError):
-            pass
+        row = _read(kept)
+        if row is not None and all(each.metric in row.estimates for each in self._objectives_on(target)):
+            return row
         row = self._measured(name, candidate, target)
         if row.failure is not None:
             lost = row.failure.kind is FailureKind.TARGET_LOST
@@ -122,7 +123,7 @@ class Ladder:
         plan = BenchPlan(
             project=project.name,
             subjects=(Subject(name, candidate.path, candidate.artifact),),
-            bench=project.bench.model_copy(update={"processes": min(PROCESSES, project.bench.processes)}),
+            bench=self._bench(target),
             seed=project.seed,
             evaluation=None,
             reference_variant=None,
@@ -131,12 +132,28 @@ class Ladder:
         (row,) = measure(plan, [target], self.progress).rows
         return row
 
+    def _bench(self, target: Target) -> BenchSection:
+        project = self.folder.project
+        values = max((project.all_metrics[each.metric].min_samples for each in self._objectives_on(target)), default=1)
+        enough = max(PROCESSES, math.ceil(values / project.bench.inferences))
+        return project.bench.model_copy(update={"processes": min(enough, project.bench.processes)})
+
+    def _objectives_on(self, target: Target) -> list[Objective]:
+        return [each for each in self.objectives if each.target == target.name]
+
     def _kept(self, candidate: Candidate, target: Target) -> Path:
         """Where the row is: the same bytes, measured in the same way on the same machine."""
-        spec, bench = self.folder.project.targets[target.name], self.folder.project.bench
+        spec, bench = self.folder.project.targets[target.name], self._bench(target)
         environment = self.environments[target.name].model_dump(mode="json", exclude=set(MOMENTARY))
         key = [candidate.artifact.sha256, spec.model_dump(mode="json"), bench.model_dump(mode="json"), environment]
         return self.folder.state / "search" / f"{sha256_of_json(key)[:32]}.json"
+
+
+def _read(kept: Path) -> Row | None:
+    try:
+        return Row.model_validate_json(kept.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _figure(objective: Objective, candidate: Candidate, rows: Mapping[str, Row]) -> Estimate | None:

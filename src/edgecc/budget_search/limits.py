@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from edgecc.artifact import Format
 from edgecc.budget import Budget
@@ -29,12 +30,17 @@ class JudgedBudget:
         reference = references.get(budget.reference)
         return SearchLimit(
             objective=objective,
-            bound=None if reference is None else reference + objective.less_is_better(budget.limit),
+            bound=None if reference is None else _worse(reference, objective.less_is_better(budget.limit)),
             words=budget.in_words(),
             format=budget.format,
             reference_variant=budget.reference,
             reference=reference,
         )
+
+
+def _worse(reference: float, loss: float) -> float:
+    # In floats 0.13 - 0.01 is more than 0.12, which would break "at most 1 pp".
+    return float(Decimal(repr(reference)) + Decimal(repr(loss)))
 
 
 def judged_budgets(project: Project, targets: Sequence[Target]) -> tuple[list[JudgedBudget], list[str]]:

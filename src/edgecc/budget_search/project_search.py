@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from edgecc.budget_search.confirm import confirm
 from edgecc.budget_search.ladder import Ladder
 from edgecc.budget_search.limits import judged_budgets, objectives_of
 from edgecc.budget_search.search import Search
-from edgecc.errors import Fault, ProjectError
+from edgecc.errors import Fault, MissingExtraError, ProjectError
 from edgecc.metrics import Ability
 from edgecc.progress import Progress
 from edgecc.project import ProjectFolder
@@ -40,6 +41,7 @@ def search_project(
 
     Raises:
         ProjectError: there is no `[search]`.
+        MissingExtraError: a library that is needed in the end is not there.
         TargetError: a target that a budget speaks of does not answer.
         EdgeccError: no recipe could be made, or something is wrong that no other recipe would cure.
     """
@@ -47,6 +49,7 @@ def search_project(
     if section is None:
         fault = Fault("search", "a table with what may be chosen", "nothing")
         raise ProjectError(str(folder.file), [fault], hint="docs/search.md shows one")
+    _check_libraries()
     started_at, start = datetime.now(UTC), time.monotonic()
     judged, left_out = judged_budgets(project, targets)
     objectives = objectives_of(judged)
@@ -80,3 +83,10 @@ def search_project(
         ),
         duration_s=time.monotonic() - start,
     )
+
+
+def _check_libraries() -> None:
+    """Before hours of training, rather than after them."""
+    for module, library in (("moocore", "moocore"), ("optuna", "Optuna"), ("tomli_w", "tomli-w")):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(needed_by="the search", library=library, extra="search")

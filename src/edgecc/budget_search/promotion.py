@@ -19,7 +19,8 @@ def next_training(
 ) -> Trial | None:
     """The recipe to train next; None where no training is worth it.
 
-    First the one with the best score, since that is most likely to be within the limits that only training tells of.
+    First the one with the best score, since that is most likely to be within the limits that only training tells of; it
+    also tells by how much a score rises, which what needs no training does not.
     Then, while none is within every limit, the best of those that are expected to be; else the one that is expected to
     add most to the front.
 
@@ -37,7 +38,7 @@ def next_training(
         ordered = sorted(objectives, key=lambda objective: not objective.is_score)
         return tuple(each.less_is_better(own[each.key].value) for each in ordered)
 
-    if not done:
+    if not any(trial.short_figures for trial in done):
         return min(waiting, key=by_score)
     if not any(_is_within(trial.figures, trial, limits) for trial in done):
         able = [trial for trial in waiting if _is_within(expected[trial.recipe.name], trial, limits)]

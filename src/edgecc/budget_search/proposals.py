@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class Proposal:
 
 class Proposer:
     """Proposes recipes, and is told what became of them."""
+
+    is_endless: ClassVar[bool]
+    """Whether it goes on for ever, and repeats itself when it has nothing new."""
 
     def propose(self) -> Proposal | None:
         """The next one; None where there is none left."""
@@ -56,6 +59,8 @@ def proposer(variants: Sequence[OpenVariant], most: int, objectives: int, seed: 
 class _Everything(Proposer):
     """Every recipe there is, in an order of chance: a search that is cut short has seen a fair part of them."""
 
+    is_endless = False
+
     def __init__(self, variants: Sequence[OpenVariant], seed: int) -> None:
         every = [Proposal(variant, values) for variant in variants for values in _combinations(variant)]
         order = np.random.default_rng(seed).permutation(len(every))
@@ -73,6 +78,8 @@ def _combinations(variant: OpenVariant) -> Iterator[dict[str, Any]]:
 
 class _Sampled(Proposer):
     """Optuna's tree-structured Parzen estimator, with constraints."""
+
+    is_endless = True
 
     def __init__(self, variants: Sequence[OpenVariant], objectives: int, seed: int) -> None:
         optuna = _optuna()
@@ -100,6 +107,9 @@ def _suggested(trial: Any, name: str, option: OpenOption) -> Any:
         return trial.suggest_float(name, values.low, values.high, log=values.log)
     if isinstance(values, Range) and values.log:
         return trial.suggest_int(name, int(values.low), int(values.high), log=True)
+    if isinstance(values, Range) and values.is_whole:
+        first, last = values.samples
+        return trial.suggest_int(name, first, last, step=values.step or 1)
     count = int(values.count)
     if isinstance(values, Choice) and not _are_ordered(values.choice):
         return values.at(trial.suggest_categorical(name, list(range(count))))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
 
@@ -101,7 +101,7 @@ class Search:
         repeats = 0
         while len(self.trials) < self._section.max_trials:
             proposal = proposals.propose()
-            if proposal is None or repeats > _MOST_REPEATS:
+            if proposal is None or (proposals.is_endless and repeats > _MOST_REPEATS):
                 return
             if time.monotonic() > self._deadline:
                 self.stopped = "the time limit was reached before every recipe was looked at"
@@ -147,10 +147,9 @@ class Search:
         try:
             trial.saw(rung, self._ladder.look(trial.recipe, rung))
         except _RECIPE_FAULTS as error:
-            trial.ruled_out = error.message
+            trial.ruled_out, trial.failed = error.message, True
             return
-        broken = (why for limit in self.limits if (why := _rules_out(limit, trial)) is not None)
-        trial.ruled_out = next(broken, None)
+        trial.ruled_out = _why_nowhere(self.limits, trial, self._project.targets)
 
     def _find_references(self) -> None:
         """Score what losses are taken from, once something is to be trained that may lose."""
@@ -175,7 +174,7 @@ class Search:
         return values, constraints | {_MADE: 0.0 if trial.ruled_out is None else 1.0}
 
     def _check_some_were_made(self) -> None:
-        failed = Counter(str(trial.ruled_out) for trial in self.trials if not trial.figures)
+        failed = Counter(str(trial.ruled_out) for trial in self.trials if trial.failed)
         if self.trials and failed.total() == len(self.trials):
             why, count = failed.most_common(1)[0]
             raise ModelError(f"all {len(self.trials)} recipes failed, {count} of them because: {why}")
@@ -184,9 +183,10 @@ class Search:
             raise ModelError(f"no recipe of [search] has values that fit together: {why}")
 
     def _train_the_best(self, task: Task) -> None:
-        for _ in range(self._section.max_trainings):
-            if not any(trial.is_waiting for trial in self.trials):
-                return self._stop("every recipe that could meet the budgets was trained")
+        trained = 0
+        while any(trial.is_waiting for trial in self.trials):
+            if trained == self._section.max_trainings:
+                return self._stop("as many recipes were trained as max_trainings says")
             trial = next_training(self.trials, self.objectives, self.limits)
             if trial is None:
                 return self._stop("no other training is expected to add to the front")
@@ -194,9 +194,10 @@ class Search:
                 return self._stop("the next training would end after the time limit")
             task.describe(trial.recipe.name)
             self._climb(trial, Rung.FULL)
+            trained += 1
             task.advance()
             self._progress.note(self._news(trial))
-        return self._stop("as many recipes were trained as max_trainings says")
+        return self._stop("every recipe that could meet the budgets was trained")
 
     def _stop(self, why: str) -> None:
         self.stopped = self.stopped or why
@@ -219,8 +220,15 @@ class Search:
         return f"search: {own.name}: {words}; {place} of {sum(point.on_front for point in points)}, {within}"
 
 
-def _rules_out(limit: SearchLimit, trial: Trial) -> str | None:
-    """Why a recipe needs no training: a limit on a cost that it surely breaks."""
+def _why_nowhere(limits: Sequence[SearchLimit], trial: Trial, targets: Iterable[str]) -> str | None:
+    """Why a recipe needs no training: on every target it surely breaks a limit on a cost."""
+    broken = {limit.objective.target: why for limit in limits if (why := _breaks(limit, trial)) is not None}
+    is_out = None in broken or (bool(broken) and broken.keys() >= set(targets))
+    return next(iter(broken.values())) if is_out else None
+
+
+def _breaks(limit: SearchLimit, trial: Trial) -> str | None:
+    """In words, the limit on a cost that a recipe surely breaks."""
     objective = limit.objective
     figure = trial.figures.get(objective.key)
     if figure is None or objective.is_score or limit.format not in (None, trial.recipe.format):

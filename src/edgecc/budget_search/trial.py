@@ -31,6 +31,8 @@ class Trial:
     short_s: float = 0.0
     """How long the short training took."""
     ruled_out: str | None = None
+    failed: bool = False
+    """It was ruled out since it could not be made, or not be run."""
 
     @property
     def is_waiting(self) -> bool:
