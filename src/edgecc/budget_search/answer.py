@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from edgecc.budget_search.limits import limit_name, violations
+from edgecc.results import Estimate
 from edgecc.search_outcome import Binding, Objective, Point, Rung, SearchLimit
 
 
@@ -45,9 +46,10 @@ def what_binds(points: Sequence[Point], limits: Sequence[SearchLimit]) -> tuple[
     if alone:
         return tuple(alone)
     hopeless = [limit for limit in limits if _is_hopeless(limit, points)]
-    if not hopeless and points:
-        nearest = min(points, key=lambda point: _worst_violation(point, limits))
-        known = violations(nearest.figures, nearest.format, limits)
+    breaking = [point for point in points if _worst_violation(point, limits)[1] > 0]
+    if not hopeless and breaking:
+        nearest = min(breaking, key=lambda point: _worst_violation(point, limits))
+        known = _known(nearest, limits)
         broken = {name for name, violation in known.items() if violation is not None and violation > 0}
         hopeless = [limit for limit in limits if limit_name(limit) in broken]
     return tuple(_best(limit, points, others_met=False) for limit in hopeless)
@@ -60,23 +62,33 @@ def _alone(limit: SearchLimit, points: Sequence[Point], limits: Sequence[SearchL
 
 
 def _is_hopeless(limit: SearchLimit, points: Sequence[Point]) -> bool:
-    known = [each for point in points for each in violations(point.figures, point.format, [limit]).values()]
+    known = [each for point in points for each in _known(point, [limit]).values()]
     told = [violation for violation in known if violation is not None]
     return bool(told) and min(told) > 0
 
 
+def _known(point: Point, limits: Sequence[SearchLimit]) -> dict[str, float | None]:
+    return violations(_telling(point, limits), point.format, limits)
+
+
+def _telling(point: Point, limits: Sequence[SearchLimit]) -> Mapping[str, Estimate]:
+    """Its figures without the scores of a short training, which do not tell what it would be in full."""
+    scores = {limit.objective.key for limit in limits if limit.objective.is_score and point.rung is not Rung.FULL}
+    return {key: figure for key, figure in point.figures.items() if key not in scores}
+
+
 def _worst_violation(point: Point, limits: Sequence[SearchLimit]) -> tuple[int, float]:
     """Recipes of which more is known come first."""
-    known = list(violations(point.figures, point.format, limits).values())
+    known = list(_known(point, limits).values())
     return known.count(None), max((each for each in known if each is not None), default=0.0)
 
 
 def _best(limit: SearchLimit, points: Sequence[Point], *, others_met: bool) -> Binding:
     key = limit.objective.key
     values: Mapping[str, float] = {
-        point.name: limit.objective.less_is_better(point.figures[key].value)
+        point.name: limit.objective.less_is_better(figures[key].value)
         for point in points
-        if key in point.figures and limit.format in (None, point.format)
+        if key in (figures := _telling(point, [limit])) and limit.format in (None, point.format)
     }
     if not values:
         return Binding(limit=limit, best=None, point=None, others_met=others_met)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -85,8 +86,11 @@ class _Sampled(Proposer):
         optuna = _optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._variants = {variant.name: variant for variant in variants}
-        # One recipe after the other: there are no trials under way to keep away from.
-        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=False)
+        with warnings.catch_warnings():
+            # `group` may change in a later Optuna, and the user can do nothing about it.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # One recipe after the other: there are no trials under way to keep away from.
+            sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=False)
         self._study = optuna.create_study(directions=["minimize"] * objectives, sampler=sampler)
 
     def propose(self) -> Proposal | None:
