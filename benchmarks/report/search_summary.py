@@ -172,7 +172,7 @@ def binding_words(binding: Binding) -> str:
     if binding.others_met:
         nearest = f"of the recipes that meet all other budgets, {nearest}"
     else:
-        nearest = f"no recipe meets it; {nearest}, and breaks others too"
+        nearest = f"no recipe meets it; {nearest}"
     return f"{name}: {nearest}. It would have to be {needed_budget(binding.limit, best)}."
 
 

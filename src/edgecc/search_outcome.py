@@ -55,12 +55,18 @@ class SearchLimit(Record):
     """In the metric's base unit. None while the variant that it is a loss against was not trained."""
     words: str
     """The budget as it was written, such as `at most 0.5 pp below float32`."""
+    target: str | None = None
+    """The target that the budget names, where it names one: it judges nothing that is chosen for others."""
     format: Format | None = None
     """Judges recipes in this format only; in every one where nothing is said."""
     reference_variant: str | None = None
     """What it is a loss against, where it is one."""
     reference: float | None = None
     """The value of that on validation data, once it is known."""
+
+    def is_for(self, target: str) -> bool:
+        """Whether it judges what is chosen for a target."""
+        return {self.target, self.objective.target} <= {None, target}
 
     def violation(self, value: float) -> float | None:
         """By how much the value breaks the limit, as a share of it; 0 or less where it keeps it.

@@ -55,6 +55,11 @@ def test_the_best_score_is_chosen_on_each_target() -> None:
     assert choose(slow_on_a) == {"b": "slow-on-a"}
 
 
+def test_a_score_that_is_asked_for_on_one_target_is_not_asked_for_on_another() -> None:
+    limits = (*LIMITS[:3], limit(ACCURACY, 0.9, target="a"))
+    assert choose(point("plain", accuracy=0.5), limits=limits) == {"b": "plain"}
+
+
 def test_of_equals_the_cheapest_in_the_order_of_the_budgets() -> None:
     assert choose(point("large"), point("small", size=8_000, a=0.95e-3)) == {"a": "small", "b": "small"}
     quick_first = (LIMITS[1], LIMITS[2], LIMITS[3], LIMITS[0])

@@ -45,10 +45,10 @@ def distilled(section: VariantSection) -> DistillSection:
 
 def test_the_same_recipe_has_the_same_name_in_every_search() -> None:
     """Variants pasted from an older search are found in the cache by it."""
-    assert recipe_of(quantize="int8").name == "small-2294b7"
+    assert recipe_of(quantize="int8").name == "small-2294b7b2"
     spelled_out = recipe_of(quantize={"scheme": "int8", "calibration": "min_max", "percentile": 99.99})
     closed = recipe_of(values={"quantize": "int8"}, quantize={"choice": ["int8", "float16"]})
-    assert {spelled_out.name, closed.name} == {"small-2294b7"}
+    assert {spelled_out.name, closed.name} == {"small-2294b7b2"}
 
 
 def test_recipes_that_differ_have_other_names() -> None:
@@ -234,3 +234,40 @@ def test_only_global_channel_pruning_needs_weights_to_have_a_shape() -> None:
     assert recipe_of(prune={**CHANNEL, "scope": "global"}).shape_depends_on_weights
     assert not recipe_of(prune=CHANNEL).shape_depends_on_weights
     assert not recipe_of(prune={**MAGNITUDE, "scope": "global"}).shape_depends_on_weights
+
+
+# What a rung settles
+
+
+@pytest.mark.parametrize(
+    ("table", "unsettled"),
+    [
+        ({"quantize": "int8", "distill": STUDENT}, {("size.compressed", Rung.SHORT)}),
+        # Whichever layers stay in float, a file in integers alone is the smallest.
+        (
+            {"quantize": {"scheme": "int8", "max_drop": "1 pp"}},
+            {(metric, rung) for metric in ("latency.p90", "size.compressed") for rung in (Rung.UNTRAINED, Rung.SHORT)}
+            | {("size", Rung.SHORT)},
+        ),
+        # The base model is cut as it was trained, and a student as it began.
+        (
+            {"prune": {**CHANNEL, "scope": "global"}},
+            {(metric, Rung.SHORT) for metric in ("size", "latency.p90", "size.compressed")},
+        ),
+        (
+            {"prune": {**CHANNEL, "scope": "global"}, "distill": STUDENT},
+            {
+                (metric, rung)
+                for metric in ("size", "latency.p90", "size.compressed")
+                for rung in (Rung.UNTRAINED, Rung.SHORT)
+            },
+        ),
+    ],
+)
+def test_what_a_rung_tells_of_a_cost_may_change_with_training(
+    table: dict[str, Any], unsettled: set[tuple[str, Rung]]
+) -> None:
+    recipe = recipe_of(**table)
+    every = {(metric, rung) for metric in ("size", "latency.p90", "size.compressed") for rung in Rung}
+    found = {(metric, rung) for metric, rung in every if not recipe.is_settled(metric, rung)}
+    assert found == unsettled

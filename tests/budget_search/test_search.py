@@ -101,10 +101,24 @@ def test_the_best_score_is_trained_first_and_no_more_than_was_said(make_project:
     assert begun.search.stopped == "as many recipes were trained as max_trainings says"
 
 
+def test_what_training_may_still_change_rules_nothing_out(make_project: Any, begin: Any, made: Any) -> None:
+    """As few layers in float as hold `max_drop`: how many, and how fast that is, only the trained model tells."""
+    variants = {"student": student(4, quantize={"scheme": "int8", "max_drop": "1 pp"})}
+    begun = begin(make_project(variants, budgets=[P90, ACCURACY]), lambda _: made(p90_s=2e-3, full=0.95)).run()
+    assert begun.ladder.reached(Rung.FULL)
+    assert [point.meets for point in begun.search.points()] == [False]
+
+
+def test_it_says_so_when_nothing_was_worth_training(make_project: Any, begin: Any, made: Any) -> None:
+    begun = begin(make_project(), lambda _: made(size=20_000)).run()
+    assert not begun.ladder.reached(Rung.SHORT)
+    assert begun.search.stopped == "every recipe was ruled out before it was trained"
+
+
 def test_it_says_so_when_all_were_trained(make_project: Any, begin: Any, by_width: Any) -> None:
     begun = begin(make_project(search={"max_trainings": 2}), by_width).run()
     assert sorted(widths(begun, Rung.FULL)) == [4, 8]
-    assert begun.search.stopped == "every recipe that could meet the budgets was trained"
+    assert begun.search.stopped == "of the recipes that were looked at, all that could meet the budgets were trained"
 
 
 def test_what_has_nothing_to_train_is_no_training(make_project: Any, begin: Any, by_width: Any) -> None:

@@ -16,7 +16,7 @@ def chosen_by_target(points: Sequence[Point], limits: Sequence[SearchLimit], tar
     """
     chosen = {}
     for target in targets:
-        here = [limit for limit in limits if limit.objective.target in (None, target)]
+        here = [limit for limit in limits if limit.is_for(target)]
         fit = [point for point in points if meets(point, here)]
         objectives = list({limit.objective.key: limit.objective for limit in here}.values())
         if fit and objectives:

@@ -181,7 +181,10 @@ def _of_row(objective: Objective, row: Row) -> Estimate:
 def _score(candidate: Candidate, metric: str) -> float:
     if candidate.score_metric != metric:
         scored = "nothing" if candidate.score_metric is None else candidate.score_metric
-        raise DataError(f"a budget limits {metric}; validation data are scored by {scored}")
+        raise DataError(
+            f"a budget limits {metric}; validation data are scored by {scored}",
+            hint="classes are scored by accuracy; other labels by the first metric of your own",
+        )
     if candidate.figures is None or candidate.figures.score is None:
         raise DataError(f"a budget limits {metric}, and it cannot be measured on validation data")
     return candidate.figures.score

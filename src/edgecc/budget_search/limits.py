@@ -25,17 +25,19 @@ class JudgedBudget:
     def limit(self, references: Mapping[str, float]) -> SearchLimit:
         """The limit in numbers, as far as they are known: by variant, the scores that losses are taken from."""
         budget, objective = self.budget, self.objective
-        if budget.max_drop is None:
-            return SearchLimit(objective=objective, bound=budget.limit, words=budget.in_words(), format=budget.format)
-        reference = references.get(budget.reference)
-        return SearchLimit(
+        limit = SearchLimit(
             objective=objective,
-            bound=None if reference is None else _worse(reference, objective.less_is_better(budget.limit)),
+            bound=budget.limit,
             words=budget.in_words(),
+            target=budget.target,
             format=budget.format,
-            reference_variant=budget.reference,
-            reference=reference,
         )
+        if budget.max_drop is None:
+            return limit
+        reference = references.get(budget.reference)
+        bound = None if reference is None else _worse(reference, objective.less_is_better(budget.limit))
+        loss = {"bound": bound, "reference": reference, "reference_variant": budget.reference}
+        return limit.model_copy(update=loss)
 
 
 def _worse(reference: float, loss: float) -> float:

@@ -61,7 +61,7 @@ def search_project(
     points, limits = search.points(), search.limits
     names = chosen_by_target(points, limits, list(project.targets))
     by_name = {point.name: point for point in points}
-    without = {None, *project.targets} - set(names) if len(names) < len(project.targets) else set()
+    without = [target for target in project.targets if target not in names]
     chosen = {target: by_name[name] for target, name in names.items()}
     return SearchOutcome(
         project=project.name,
@@ -75,7 +75,7 @@ def search_project(
         points=points,
         stopped=search.stopped,
         chosen=names,
-        bindings=what_binds(points, [each for each in limits if each.objective.target in without]) if without else (),
+        bindings=what_binds(points, [each for each in limits if any(map(each.is_for, without))]) if without else (),
         judgement=(
             confirm(folder, chosen, targets, abilities, progress=progress, run_artifact=run_artifact)
             if chosen

@@ -35,7 +35,7 @@ class Recipe:
     @cached_property
     def name(self) -> str:
         """For it as a variant: the same recipe has the same name in every search."""
-        return f"{self.open_variant[:55]}-{sha256_of_json(self.table)[:6]}"
+        return f"{self.open_variant[:50]}-{sha256_of_json(self.table)[:8]}"
 
     @cached_property
     def table(self) -> dict[str, Any]:
@@ -59,6 +59,18 @@ class Recipe:
         """Whether what remains after pruning is only known with trained weights."""
         prune = self.section.prune
         return isinstance(prune, ChannelPruning) and prune.scope == "global"
+
+    def is_settled(self, metric: str, rung: Rung) -> bool:
+        """Whether what a rung tells of a cost is what it will be, or the least that it can be."""
+        quantize = self.section.quantize
+        keeps_layers = quantize is not None and quantize.max_drop is not None
+        if rung is Rung.UNTRAINED:
+            # All in integers is the smallest file, and not always the fastest.
+            is_cut_as_trained = self.section.distill is None or not self.shape_depends_on_weights
+            return is_cut_as_trained and (metric == "size" or not keeps_layers)
+        if rung is Rung.SHORT:
+            return not self.shape_depends_on_weights and not keeps_layers and metric != "size.compressed"
+        return True
 
     def at(self, rung: Rung, train: TrainSection, short: float) -> VariantSection:
         """The variant as a rung makes it.

@@ -197,7 +197,9 @@ class Search:
             trained += 1
             task.advance()
             self._progress.note(self._news(trial))
-        return self._stop("every recipe that could meet the budgets was trained")
+        if all(trial.rung is Rung.UNTRAINED for trial in self.trials):
+            return self._stop("every recipe was ruled out before it was trained")
+        return self._stop("of the recipes that were looked at, all that could meet the budgets were trained")
 
     def _stop(self, why: str) -> None:
         self.stopped = self.stopped or why
@@ -232,6 +234,8 @@ def _breaks(limit: SearchLimit, trial: Trial) -> str | None:
     objective = limit.objective
     figure = trial.figures.get(objective.key)
     if figure is None or objective.is_score or limit.format not in (None, trial.recipe.format):
+        return None
+    if not trial.recipe.is_settled(objective.metric, trial.rung):
         return None
     # A time is an estimate: only what the whole interval rules out will never do.
     surely = figure.low if objective.better == "lower" else figure.high
