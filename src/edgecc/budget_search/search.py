@@ -66,7 +66,8 @@ class Search:
         """
         variants = self._section.open_variants(self._project.emit.formats)
         proposals = proposer(variants, self._section.max_trials, len(self.objectives), self._project.seed)
-        with self._progress.task("looking at recipes", total=self._section.max_trials) as task:
+        total = int(min(self._section.max_trials, sum(variant.count for variant in variants)))
+        with self._progress.task("looking at recipes", total=total) as task:
             self._look_at_all(proposals, task)
         self._check_some_were_made()
         with self._progress.task("training recipes", total=self._section.max_trainings) as task:
