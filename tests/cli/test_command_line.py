@@ -13,6 +13,7 @@ import pytest
 from edgecc import __main__ as entrance
 from edgecc import api
 from edgecc.cli import edgecc
+from edgecc.cli.schema import FILES
 from edgecc.errors import EdgeccError, ExitCode
 
 
@@ -109,7 +110,11 @@ def test_the_schema_accepts_the_template_and_refuses_nonsense(tmp_path: Path) ->
         jsonschema.validate(project, schema)
 
 
-@pytest.mark.parametrize("file", ["project", "manifest", "results", "verdict"])
+def test_every_file_has_a_schema() -> None:
+    assert set(FILES) == set(api.schemas())
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_schemas_are_json(file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "schema", file) == 0
     jsonschema.Draft202012Validator.check_schema(json.loads(capsys.readouterr().out))
