@@ -31,6 +31,9 @@ LAYERS = [
 ]
 
 
+LEFT_WHOLE = {"head": "an output of the model", "stem": "excluded", "conv": "read by `odd`: cannot be followed"}
+
+
 def compiled(variant: str, steps: tuple[StepRecord, ...] = (), *stages: StageRecord) -> Compiled:
     artifact = Artifact(path="demo.tflite", format=Format.TFLITE, sha256="a" * 64, size_bytes=47_300)
     verify = stage(f"verify/{variant}/tflite", top1_agreement=0.99, max_abs_error=0.1, samples=360)
@@ -57,7 +60,7 @@ def test_steps_and_the_three_worst_layers(
     )
     artifacts = (
         compiled("float32"), compiled("int8", (step,), stage("quantize/int8/tflite", layers=LAYERS)),
-        compiled("small@base"),
+        compiled("small", (), stage("prune/small", left_whole=LEFT_WHOLE)), compiled("small@base"),
     )  # fmt: skip
     monkeypatch.setattr(api, "compile", lambda *_args, **_named: Compilation(artifacts, ("emit/int8/tflite",)))
     monkeypatch.setattr(sys, "argv", ["edgecc", "compile", str(tmp_path)])
@@ -70,4 +73,5 @@ def test_steps_and_the_three_worst_layers(
     assert "small@base" not in artifacts_table
     assert all(text in rest for text in ("small@base", "→int8", "13.2 kB", "p = 1", "smaller"))
     assert "int8 (tflite): the layers with the largest error: conv2 10.0 dB, conv3 20.0 dB, conv1 30.0 dB\n" in rest
+    assert "prune: small: left whole: `conv` (read by `odd`: cannot be followed)\n" in rest
     assert "1 stages ran" in printed.err

@@ -14,11 +14,14 @@ from edgecc.cli.options import json_flag, narrowed_by_artifact, project_argument
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgecc.artifact import Manifest
     from edgecc.compiler.compile import Compilation
     from edgecc.compiler.publish import Compiled
     from edgecc.project import Project
 
 WORST_LAYERS = 3
+_OF_COURSE = frozenset({"an output of the model", "excluded"})
+"""Why a layer is left whole that no one expects to be pruned."""
 
 
 @click.command(epilog="\b\nExamples:\n  edgecc compile\n  edgecc compile examples/digits --variant int8")
@@ -52,9 +55,23 @@ def _show(compilation: Compilation, project: Project) -> None:
         show(steps)
     for layers in layers_of(manifests):
         click.echo(worst_layers(layers, WORST_LAYERS))
-    for line in _lint(own):
+    for line in (*_left_whole(manifests), *_lint(own)):
         click.echo(line)
     click.echo(f"{len(compilation.ran)} stages ran" if compilation.ran else "nothing had changed", err=True)
+
+
+def _left_whole(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """A line for each variant in which channel pruning could not cut a layer that nobody asked to be left."""
+    for variant, manifest in {manifest.variant: manifest for manifest in manifests}.items():
+        reasons = {
+            layer: why
+            for stage in manifest.stages
+            for layer, why in stage.metrics.get("left_whole", {}).items()
+            if why not in _OF_COURSE
+        }
+        if reasons:
+            listed = ", ".join(f"`{layer}` ({why})" for layer, why in reasons.items())
+            yield f"prune: {variant}: left whole: {listed}"
 
 
 def _lint(artifacts: Sequence[Compiled]) -> Iterator[str]:
