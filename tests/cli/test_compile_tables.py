@@ -58,10 +58,8 @@ def test_steps_and_the_three_worst_layers(
     step = StepRecord(
         kind="quantize", before_variant="small@base", before=before, after=after, lost=1, gained=1, p_value=1.0
     )
-    artifacts = (
-        compiled("float32"), compiled("int8", (step,), stage("quantize/int8/tflite", layers=LAYERS)),
-        compiled("small", (), stage("prune/small", left_whole=LEFT_WHOLE)), compiled("small@base"),
-    )  # fmt: skip
+    stages = stage("prune/int8", left_whole=LEFT_WHOLE), stage("quantize/int8/tflite", layers=LAYERS)
+    artifacts = compiled("float32"), compiled("int8", (step,), *stages), compiled("small@base")
     monkeypatch.setattr(api, "compile", lambda *_args, **_named: Compilation(artifacts, ("emit/int8/tflite",)))
     monkeypatch.setattr(sys, "argv", ["edgecc", "compile", str(tmp_path)])
     monkeypatch.setenv("COLUMNS", "80")
@@ -73,5 +71,5 @@ def test_steps_and_the_three_worst_layers(
     assert "small@base" not in artifacts_table
     assert all(text in rest for text in ("small@base", "→int8", "13.2 kB", "p = 1", "smaller"))
     assert "int8 (tflite): the layers with the largest error: conv2 10.0 dB, conv3 20.0 dB, conv1 30.0 dB\n" in rest
-    assert "prune: small: left whole: `conv` (read by `odd`: cannot be followed)\n" in rest
+    assert "prune: int8: left whole: `conv` (read by `odd`: cannot be followed)\n" in rest
     assert "1 stages ran" in printed.err
