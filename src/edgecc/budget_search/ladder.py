@@ -25,7 +25,7 @@ from edgecc.targets.target import Target
 PROCESSES = 3
 """Fresh processes that time a recipe, and more where a percentile needs them; what is chosen in the end is measured as
 the project says."""
-_UNCHECKED = VerifySection(samples=8).model_copy(update={"min_agreement_float": 0.0, "min_agreement_quantized": 0.0})
+_UNCHECKED = VerifySection(samples=100).model_copy(update={"min_agreement_float": 0.0, "min_agreement_quantized": 0.0})
 """Numbers that were never trained, or hardly, need not survive quantization."""
 
 
