@@ -69,8 +69,9 @@ SPIN_BASE_TURNS = 50
 hundreds of ns. What is compared must both have paid for them."""
 
 # Before instructions are counted: ONNX Runtime plans its memory in the first two inferences, and Python specializes its
-# bytecode in the first eight calls. A fixed number, because a time limit would make the count depend on the machine.
-COUNT_WARMUPS = 10
+# bytecode in the first eight calls; after some fifteen the allocator gives out the same blocks again. A fixed number,
+# because a time limit would make the count depend on the machine.
+COUNT_WARMUPS = 20
 IDLE_COUNTS = 5
 """How often nothing is counted first: what counting costs by itself."""
 
