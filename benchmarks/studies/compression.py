@@ -140,20 +140,43 @@ def _print(table: dict[str, dict[str, list[float]]], seeds: int) -> None:
 
 
 def _plot(table: dict[str, dict[str, list[float]]], path: Path) -> None:
-    """Size by latency, both logarithmic; the text tells the accuracy."""
+    """Size by latency, both logarithmic, the colour telling the accuracy; numbered from the smallest, with a list."""
     import matplotlib as mpl
 
     mpl.use("svg")
+    mpl.rcParams["svg.fonttype"] = "none"
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(9, 6))
-    for name, figures in table.items():
-        x, y = np.mean(figures["p50"]) * 1e6, np.mean(figures["size"]) / 1e3
-        axes.plot(x, y, "o", color="tab:blue" if name.startswith("edgecc") else "tab:gray")
-        label = f"{name} {np.mean(figures['accuracy']):.2%}"
-        axes.annotate(label, (x, y), textcoords="offset points", xytext=(5, 3), fontsize=7)
+    means = {name: {key: float(np.mean(own)) for key, own in figures.items()} for name, figures in table.items()}
+    names = sorted(means, key=lambda name: (means[name]["size"], means[name]["p50"]))
+    x, y, accuracy = ([means[name][key] for name in names] for key in ("p50", "size", "accuracy"))
+    figure, axes = plt.subplots(figsize=(7, 5))
+    edges = ["black" if name.startswith("edgecc") else "none" for name in names]
+    dots = axes.scatter(np.multiply(x, 1e6), np.divide(y, 1e3), c=np.multiply(accuracy, 100), edgecolors=edges, s=60)
+    groups = _neighbours([(means[name]["p50"] * 1e6, means[name]["size"] / 1e3) for name in names])
+    for index, group in enumerate(groups):
+        place = (means[names[group[-1]]]["p50"] * 1e6, means[names[group[-1]]]["size"] / 1e3)
+        label = ", ".join(str(number + 1) for number in group)
+        axes.annotate(label, place, textcoords="offset points", xytext=(7, -13 if index % 2 else 7), fontsize=8)
     axes.set(xscale="log", yscale="log", xlabel="p50 of one inference, µs", ylabel="size, kB")
+    figure.colorbar(dots, label="accuracy on the test set, %")
+    axes.margins(x=0.2)
+    lines = [
+        f"{number + 1:2d}  {name}: {own['size'] / 1e3:.1f} kB, {own['p50'] * 1e6:.1f} µs, {own['accuracy']:.2%}"
+        for number, (name, own) in enumerate((name, means[name]) for name in names)
+    ]
+    figure.text(0.95, 0.5, "\n".join(lines), va="center", fontsize=8)
     figure.savefig(path, bbox_inches="tight")
+
+
+def _neighbours(places: list[tuple[float, float]]) -> list[list[int]]:
+    """Points that lie upon each other in the plot, in groups, so that one label speaks of them all."""
+    groups: list[list[int]] = []
+    for number, (x, y) in enumerate(places):
+        near = (group for group in groups if max(x / places[group[0]][0], places[group[0]][0] / x) < 1.12)
+        same = next((group for group in near if abs(np.log(y / places[group[0]][1])) < 0.12), None)
+        groups.append([number]) if same is None else same.append(number)
+    return groups
 
 
 if __name__ == "__main__":
