@@ -193,7 +193,8 @@ def test_a_count_repeats(make_request: Any, cnn_int8: Path) -> None:
     first, again = (count_instructions(make_request(cnn_int8, InstructionsTask()), **LIMITS) for _ in range(2))
     assert first.failure is None
     assert len(first.instructions) == 5
-    assert min(again.instructions) == pytest.approx(min(first.instructions), rel=1e-3)
+    # Where things lie in memory costs a lookup of Python's some tens of instructions more or less.
+    assert min(again.instructions) == pytest.approx(min(first.instructions), rel=1e-3, abs=100)
     assert first.outputs[0].dtype == "int8"
 
 
