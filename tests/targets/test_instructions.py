@@ -190,11 +190,12 @@ def test_a_count_is_that_of_the_processor(any_request: RunRequest, tmp_path: Pat
 
 @needs_valgrind
 def test_a_count_repeats(make_request: Any, cnn_int8: Path) -> None:
-    first, again = (count_instructions(make_request(cnn_int8, InstructionsTask()), **LIMITS) for _ in range(2))
+    # The first process of a fresh installation compiles the runtime's Python code, so that everything lies elsewhere in
+    # memory; in a bench, those that time the artifact have done so.
+    _, first, again = (count_instructions(make_request(cnn_int8, InstructionsTask()), **LIMITS) for _ in range(3))
     assert first.failure is None
     assert len(first.instructions) == 5
-    # Where things lie in memory costs a lookup of Python's some tens of instructions more or less.
-    assert min(again.instructions) == pytest.approx(min(first.instructions), rel=1e-3, abs=100)
+    assert min(again.instructions) == pytest.approx(min(first.instructions), rel=1e-3)
     assert first.outputs[0].dtype == "int8"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -32,17 +33,19 @@ class Proposal:
     """Optuna's."""
 
 
-class Proposer:
+class Proposer(ABC):
     """Proposes recipes, and is told what became of them."""
 
     is_endless: ClassVar[bool]
     """Whether it goes on for ever, and repeats itself when it has nothing new."""
 
+    @abstractmethod
     def propose(self) -> Proposal | None:
         """The next one; None where there is none left."""
-        raise NotImplementedError
 
-    def tell(self, proposal: Proposal, values: Sequence[float], violations: Mapping[str, float]) -> None:
+    def tell(  # noqa: B027 - what goes through everything learns nothing
+        self, proposal: Proposal, values: Sequence[float], violations: Mapping[str, float]
+    ) -> None:
         """What a recipe is worth: each objective, less being better, and by how much it breaks each limit."""
 
 
