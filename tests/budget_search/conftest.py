@@ -92,7 +92,7 @@ class FakeLadder:
         if rung in made.faults:
             raise made.faults[rung]
         figures = {each.key: figure for each in self.objectives if (figure := self._figure(each, made, rung))}
-        trainings_s = {} if rung is Rung.UNTRAINED else {f"{recipe.name}/{rung}": 1.0}
+        trainings_s = {f"{recipe.name}/{rung}": 1.0}  # a stage runs on every rung, on the first one for no epoch
         return Look(figures, parameters=100, operators=5, trainings_s=trainings_s if recipe.is_trained else {})
 
     def _figure(self, objective: Objective, made: Made, rung: Rung) -> Estimate | None:

@@ -49,7 +49,8 @@ class Trial:
         self.rung = rung
         self.figures |= look.figures
         self.parameters, self.operators = look.parameters, look.operators
-        self.trainings_s |= look.trainings_s
+        if rung is not Rung.UNTRAINED:  # there it was only built
+            self.trainings_s |= look.trainings_s
         if rung is Rung.SHORT:
             self.short_figures = dict(self.figures)
             self.short_s = sum(look.trainings_s.values())
