@@ -48,7 +48,8 @@ ENVIRONMENTS = {"litert": "venv", "tflite_runtime": "venv-tflite-runtime"}
 """The virtual environment in the folder, by what runs `.tflite` files in it: the two cannot share one numpy."""
 
 DESCRIBE = (
-    "import json, runpy, sys; json.dump(runpy.run_path(sys.argv[1])['describe_environment'](), open(sys.argv[2], 'w'))"
+    "import json, pathlib, runpy, sys; described = runpy.run_path(sys.argv[1])['describe_environment'](); "
+    "pathlib.Path(sys.argv[2]).write_text(json.dumps(described))"
 )
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 IS_DIGEST = re.compile(r"[0-9a-f]{64}")

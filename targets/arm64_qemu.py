@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from edgecc.targets.arm64.boot import Guest
     from edgecc.targets.arm64.lacks import Lack
 
-DESCRIBE = b"import json, runner, sys; json.dump(runner.describe_environment(), open(sys.argv[2], 'w'))"
+DESCRIBE = b"""import json, pathlib, runner, sys
+pathlib.Path(sys.argv[2]).write_text(json.dumps(runner.describe_environment()))
+"""
 DESCRIBE_TIMEOUT_S = 300.0
 
 

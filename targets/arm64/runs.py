@@ -27,7 +27,10 @@ FOLDER = "/edgecc"
 OUT = f"{FOLDER}/out"
 MODEL, INPUTS, REQUEST = f"{FOLDER}/model", f"{FOLDER}/inputs", f"{FOLDER}/request.json"
 OUTPUTS, REPLY = "outputs", "reply.json"
-DESCRIBE = f"import json, runner; json.dump(runner.describe_environment(), open('{OUT}/{REPLY}', 'w'))"
+# A file that is closed as the interpreter ends would hide that the disk is full.
+DESCRIBE = (
+    "import json, pathlib, runner, sys; pathlib.Path(sys.argv[1]).write_text(json.dumps(runner.describe_environment()))"
+)
 DESCRIBE_TIMEOUT_S = 120.0
 
 
@@ -49,7 +52,9 @@ def describe(machine: Machine) -> dict[str, Any]:
     """
     with _folder() as name:
         folder = Path(name)
-        ended = run_in_container(_job(machine, folder, ["-c", DESCRIBE], {}, "litert", DESCRIBE_TIMEOUT_S))
+        ended = run_in_container(
+            _job(machine, folder, ["-c", DESCRIBE, f"{OUT}/{REPLY}"], {}, "litert", DESCRIBE_TIMEOUT_S)
+        )
         failure = _failure(ended, DESCRIBE_TIMEOUT_S, machine.memory_limit_bytes)
         if failure is not None:
             raise TargetError(f"Python does not run in the image {machine.image}: {failure.message}")

@@ -17,7 +17,8 @@ import pytest
 from onnx import TensorProto, helper
 from pydantic import ValidationError
 
-from edgecc.targets import runner
+from edgecc.targets import agent, arm64_qemu, runner
+from edgecc.targets.arm64 import runs
 from edgecc.targets.arrays import read_outputs, write_inputs
 from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunReply, RunRequest, RuntimeSettings
 
@@ -56,6 +57,21 @@ def _foreign_packages(nodes: Iterable[ast.AST]) -> set[str]:
     modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     modules += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
     return {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-c", runs.DESCRIBE, "/dev/full"],
+        ["-c", arm64_qemu.DESCRIBE, "request.json", "/dev/full"],
+        ["-c", agent.DESCRIBE, runner.__file__, "/dev/full"],
+    ],
+)
+def test_a_description_that_does_not_fit_on_the_disk(command: Sequence[str]) -> None:
+    path = {"PYTHONPATH": str(Path(runner.__file__).parent)}
+    ended = subprocess.run([sys.executable, *command], env=path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "OSError: [Errno 28] No space left on device"
 
 
 # Outputs
