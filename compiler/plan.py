@@ -213,8 +213,9 @@ class _Planner:
         return _Trained(name, stage, section.model_dump(mode="json"))
 
     def _artifact(self, name: str, format: Format, trained: _Trained, quantize: Any) -> Stage:
+        batch = {"dynamic_batch": self.project.emit.dynamic_batch} if format is Format.ONNX else {}
         emit = self._stage(
-            f"emit_{format}", {"model": trained.model}, name=f"emit/{name}/{format}", model=trained.stage
+            f"emit_{format}", {"model": trained.model, **batch}, name=f"emit/{name}/{format}", model=trained.stage
         )
         if quantize is None:
             return emit

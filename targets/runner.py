@@ -697,7 +697,7 @@ def _batches(specs: Sequence[Spec], request: Request) -> Iterator[List[Array]]:
         if spec["shape"][:1] != [-1]:
             raise Refusal(
                 f"input `{spec['name']}` takes shape {_shown(spec['shape'])}: its batch is fixed; "
-                f"expected an open one, for {size} samples at a time"
+                f"expected an open one, for {size} samples at a time; edgecc emits one with `dynamic_batch = true`"
             )
     return _stacked(feeds, size)
 

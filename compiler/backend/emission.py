@@ -38,8 +38,13 @@ class Source:
         return self.folded.model
 
 
-def prepare(context: StageContext, *, needed_by: str) -> Source:
+def prepare(context: StageContext, *, needed_by: str, batch_size: int | None = 1) -> Source:
     """Read the stage's Keras model, fold its batch normalization, unroll its recurrent layers and freeze it.
+
+    Args:
+        context: of the stage.
+        needed_by: what says so where TensorFlow is missing.
+        batch_size: of `freeze`.
 
     Raises:
         ModelError: the model cannot be compiled.
@@ -48,7 +53,7 @@ def prepare(context: StageContext, *, needed_by: str) -> Source:
     model = read_model(context)
     folded = fold_batch_normalization(model)
     folded = replace(folded, model=unroll_recurrent(folded.model))
-    return Source(folded, freeze(folded.model, interface_of(model)))
+    return Source(folded, freeze(folded.model, interface_of(model), batch_size))
 
 
 def write_artifact(context: StageContext, content: bytes, format: Format) -> Graph:

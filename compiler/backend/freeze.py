@@ -15,27 +15,28 @@ from edgecc.errors import ModelError
 _LOOPS = ("While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase")
 
 
-def freeze(model: Any, names: Interface | None = None) -> Any:
-    """Trace `model` for inference on one sample and turn its variables into constants.
+def freeze(model: Any, names: Interface | None = None, batch_size: int | None = 1) -> Any:
+    """Trace `model` for inference and turn its variables into constants.
 
     Without this, both converters leave variables behind and batch normalization unfolded.
 
     Args:
         model: a Sequential or functional model.
         names: of its inputs and outputs; without them, those of `interface_of`.
+        batch_size: how many samples it takes at once; None for any number.
 
     Returns:
-        A concrete function of the model's inputs and outputs in their order, each of shape (1, ...) and called by its
-        name: `input:0`, `output:0` where there is one.
+        A concrete function of the model's inputs and outputs in their order, each of shape (batch_size, ...) and called
+        by its name: `input:0`, `output:0` where there is one.
 
     Raises:
         ModelError: an input that is not float32 or int32 or has an open dimension, a layer that does not compute in
-            float32, loops or branches, or a layer that fails on one sample.
+            float32, loops or branches, or a layer that fails on so many samples.
     """
     check_interface(model)
     _refuse_other_precision(model)
     names = names or interface_of(model)
-    function = _trace(model, names)
+    function = _trace(model, names, batch_size)
     _refuse_loops(function.graph, model)
     return function.prune([f"{name}:0" for name in names.inputs], [f"{name}:0" for name in names.outputs])
 
@@ -98,7 +99,7 @@ def _refuse_other_precision(model: Any) -> None:
             )
 
 
-def _trace(model: Any, names: Interface) -> Any:
+def _trace(model: Any, names: Interface, batch_size: int | None) -> Any:
     import tensorflow as tf
     from keras import tree
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -108,7 +109,7 @@ def _trace(model: Any, names: Interface) -> Any:
         return [tf.identity(output, name=name) for output, name in zip(outputs, names.outputs, strict=True)]
 
     signature = [
-        tf.TensorSpec((1, *source.shape[1:]), source.dtype, name=name)
+        tf.TensorSpec((batch_size, *source.shape[1:]), source.dtype, name=name)
         for source, name in zip(model.inputs, names.inputs, strict=True)
     ]
     function = tf.function(infer, input_signature=signature, autograph=False)
@@ -116,9 +117,7 @@ def _trace(model: Any, names: Interface) -> Any:
         traced = function.get_concrete_function()
     except Exception as error:  # whatever the layers' own code raises
         shapes = ", ".join(str(tuple(spec.shape)) for spec in signature)
-        raise ModelError(
-            f"`{model.name}` cannot be traced on one sample of shape {shapes}: {_reason(error)}"
-        ) from error
+        raise ModelError(f"`{model.name}` cannot be traced on inputs of shape {shapes}: {_reason(error)}") from error
     # Control flow stays as it is written, so that it is found below.
     return convert_variables_to_constants_v2(traced, lower_control_flow=False)
 

@@ -22,16 +22,16 @@ OPSET = 17
 
 
 def emit(context: StageContext) -> Metrics:
-    """Convert the stage's Keras model to ONNX at batch 1, with the names of its inputs and outputs.
+    """Convert the stage's Keras model to ONNX, with the names of its inputs and outputs.
 
-    Options: `model` (the project's `[model]`). Beside the artifact, `layers.json` has the Keras layer of every
-    tensor that an operator gives, where it is known.
+    Options: `model` (the project's `[model]`) and `dynamic_batch`, without which it takes one sample at a time.
+    Beside the artifact, `layers.json` has the Keras layer of every tensor that an operator gives, where it is known.
 
     Raises:
         ModelError: a layer needs an operator that ONNX does not have.
         MissingExtraError: tf2onnx is not installed.
     """
-    source = prepare(context, needed_by="emitting ONNX")
+    source = prepare(context, needed_by="emitting ONNX", batch_size=None if context.options["dynamic_batch"] else 1)
     model = _convert(source)
     _refuse_unknown_operators(model, source)
     merge_biases(model)

@@ -1,8 +1,11 @@
-"""Biases of one-dimensional convolutions, which tf2onnx leaves behind a Squeeze, put back into the convolution."""
+"""Biases that tf2onnx leaves beside their operators, put back: quantized on their own, they would cost accuracy.
+
+Of one-dimensional convolutions, which have a Squeeze between, and of matrix products where the batch is open.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,11 +15,22 @@ Constants = Mapping[str, npt.NDArray[Any]]
 
 
 def merge_biases(model: Any) -> None:
-    """Turn each `Conv, Squeeze, Add` of a constant per channel into `Conv` with a bias and `Squeeze`, in place."""
+    """Merge each bias, in place.
+
+    `Conv, Squeeze, Add` of a constant per channel becomes `Conv` with a bias and `Squeeze`; `MatMul, Add` of a constant
+    per column, where both factors are matrices, becomes `Gemm`.
+    """
     import onnx
 
     graph = model.graph
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    _merge_into_convolutions(graph, constants)
+    _merge_into_products(graph, constants, _matrices(model))
+
+
+def _merge_into_convolutions(graph: Any, constants: Constants) -> None:
+    import onnx
+
     for convolution in [node for node in graph.node if _lacks_bias(node, constants)]:
         squeeze = _only_reader(graph, convolution, "Squeeze")
         add = _only_reader(graph, squeeze, "Add")
@@ -27,6 +41,30 @@ def merge_biases(model: Any) -> None:
             convolution.input.append(name)
             squeeze.output[0] = add.output[0]
             graph.node.remove(add)
+
+
+def _merge_into_products(graph: Any, constants: Constants, matrices: Collection[str]) -> None:
+    import onnx
+
+    for product in [node for node in graph.node if node.op_type == "MatMul"]:
+        left, right = product.input
+        add = _only_reader(graph, product, "Add")
+        if add is None or left not in matrices or right not in constants or constants[right].ndim != 2:
+            continue
+        (bias,) = [name for name in add.input if name != product.output[0]] or [left]
+        if bias in constants and constants[bias].shape in ((columns := constants[right].shape[1],), (1, columns)):
+            graph.node.append(onnx.helper.make_node("Gemm", [left, right, bias], list(add.output), product.name))
+            graph.node.remove(product)
+            graph.node.remove(add)
+
+
+def _matrices(model: Any) -> set[str]:
+    """The tensors that have two dimensions."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    return {value.name for value in values if len(value.type.tensor_type.shape.dim) == 2}
 
 
 def _lacks_bias(node: Any, constants: Constants) -> bool:

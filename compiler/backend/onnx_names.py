@@ -8,6 +8,8 @@ from typing import Any
 
 IR_VERSION = 8
 """The one that belongs to opset 17."""
+BATCH = "batch"
+"""What an open batch is called, the same in every input and output: so many samples in, so many out."""
 
 
 def canonical(model: Any, keep: Sequence[str] = ()) -> Any:
@@ -128,5 +130,6 @@ def _value(value: Any, names: dict[str, str]) -> Any:
     import onnx
 
     kind = value.type.tensor_type
-    shape = [size.dim_value for size in kind.shape.dim]
+    # An open dimension has no value; the first of them is the batch's.
+    shape = [size.dim_value or (None if index else BATCH) for index, size in enumerate(kind.shape.dim)]
     return onnx.helper.make_tensor_value_info(names[value.name], kind.elem_type, shape)

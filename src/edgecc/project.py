@@ -25,6 +25,8 @@ class EmitSection(Section):
     """What is written."""
 
     formats: Formats = (Format.TFLITE,)
+    dynamic_batch: bool = False
+    """Whether ONNX takes any number of samples at once. TFLite always takes one."""
 
 
 class VerifySection(Section):

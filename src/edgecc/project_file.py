@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from edgecc.artifact import Format
 from edgecc.budget import Budget
 from edgecc.errors import Fault, ProjectError
 from edgecc.faults import faults_of, listed, nearest, shown, unsupported_fault
@@ -145,6 +146,9 @@ def _format_faults(project: Project) -> list[Fault]:
         section = project.variants[variant].quantize
         if section is not None and section.scheme not in SUPPORTED_QUANTIZATION[format]:
             faults.append(unsupported_fault(f"variants.{variant}", [section.scheme], [format]))
+    formats = {format for _, format in project.emitted()}
+    if project.emit.dynamic_batch and project.search is None and Format.ONNX not in formats:
+        faults.append(Fault("emit.dynamic_batch", "a variant in onnx, which alone it changes", "none"))
     return faults
 
 

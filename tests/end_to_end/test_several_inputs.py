@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from edgecc.artifact import read_manifest
@@ -132,6 +133,37 @@ def test_two_inputs_and_two_outputs(edgecc: Edgecc, tmp_path: Path) -> None:
     wrong = edgecc("bench", artifact, "--data", tmp_path / "wrong.npz", "--json")
     assert wrong.code == ExitCode.FAILED
     assert "expected samples for the inputs signal, meta; got signal, other" in wrong.out + wrong.err
+
+
+QUANTIZED = "".join(
+    f'[variants.{name}]\nquantize = "{name}"\nformats = ["onnx"]\n' for name in ("int8", "dynamic", "float16")
+)
+
+
+def test_a_dynamic_batch_in_every_scheme(edgecc: Edgecc, tmp_path: Path) -> None:
+    text = PROJECT.replace('"onnx"]', '"onnx"]\ndynamic_batch = true') + QUANTIZED
+    # Two epochs leave many samples between two classes, whatever the batch.
+    text += '[verify]\nmin_agreement_quantized = "95 %"\n'
+    project = _write(tmp_path / "pair", text, TWO_DATA, TWO_MODELS)
+    compiled = edgecc("compile", project)
+    assert compiled.code == ExitCode.PASSED, compiled.err
+    assert read_manifest(project / "build/float32/pair.tflite").inputs[0].shape == (1, 8, 2)
+    random = np.random.default_rng(3)
+    feeds = {"signal": random.normal(size=(5, 8, 2)), "meta": random.normal(size=(5, 3))}
+    feeds = {name: values.astype(np.float32) for name, values in feeds.items()}
+    for variant in ("float32", "int8", "dynamic", "float16"):
+        path = project / f"build/{variant}/pair.onnx"
+        assert [spec.shape for spec in read_manifest(path).inputs] == [(-1, 8, 2), (-1, 3)]
+        session = onnxruntime.InferenceSession(path)
+        singles = [session.run(None, {name: x[i : i + 1] for name, x in feeds.items()}) for i in range(5)]
+        for together, apart in zip(session.run(None, feeds), zip(*singles, strict=True), strict=True):
+            # What `dynamic` quantizes activations by is the range of all that comes at once.
+            tolerance = 0.05 if variant == "dynamic" else 1e-5
+            np.testing.assert_allclose(together, np.concatenate(apart), atol=tolerance)
+
+    rows = _rows(edgecc("bench", project, "--json"))
+    assert len(rows) == 5
+    assert not any(row["failure"] for row in rows)
 
 
 def test_a_trained_h5_file_with_two_outputs(edgecc: Edgecc, tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
         ("[variants.float32]", '[train.learning_rate]\nschedule = "step"\npatience = 3\n[variants.float32]',
          "train.learning_rate.patience", "one of `every_epochs`, `factor`, `initial`, `schedule`, `warmup_epochs`"),
         ("[variants.float32]", '[emit]\nformats = ["onnx", "onnx"]\n[variants.float32]', "emit.formats", "each once"),
+        ("[variants.float32]", '[emit]\ndynamic_batch = true\n[variants.float32]', "emit.dynamic_batch",
+         "a variant in onnx, which alone it changes"),
         ("[variants.float32]", '[verify]\nmin_agreement_quantized = "150 %"\n[variants.float32]',
          "verify.min_agreement_quantized", "at most 100 %"),
         ("[variants.float32]", '[bench]\ntime_limit = "0 s"\n[variants.float32]', "bench.time_limit", "more than"),

@@ -415,7 +415,8 @@ def test_a_batch_is_timed_on_the_cpu_as_well(model: str, make_request: Any, requ
 def test_a_fixed_batch_is_refused(make_request: Any, cnn_int8: Path) -> None:
     message = refusal(answer(make_request(cnn_int8, LatencyTask(inferences=1)), providers=(CPU,), batch_size=4))
     assert message == (
-        "input `image` takes shape (1, 8, 8, 1): its batch is fixed; expected an open one, for 4 samples at a time"
+        "input `image` takes shape (1, 8, 8, 1): its batch is fixed; expected an open one, for 4 samples at a time; "
+        "edgecc emits one with `dynamic_batch = true`"
     )
 
 

@@ -31,7 +31,7 @@ class Emitted:
 
 
 class Emit(Protocol):
-    def __call__(self, model: Any, format: Format) -> Emitted: ...
+    def __call__(self, model: Any, format: Format, *, dynamic_batch: bool = False) -> Emitted: ...
 
 
 @pytest.fixture
@@ -84,10 +84,10 @@ def emit(make_context: MakeContext, tmp_path: Path) -> Emit:
 
     stages = {Format.TFLITE: tflite.emit, Format.ONNX: onnx.emit}
 
-    def run(model: Any, format: Format) -> Emitted:
+    def run(model: Any, format: Format, *, dynamic_batch: bool = False) -> Emitted:
         model.save(tmp_path / "model.keras")
         inputs = {"model": {"model.keras": tmp_path / "model.keras"}}
-        context = make_context({"model": {"builder": "models:build"}}, inputs)
+        context = make_context({"model": {"builder": "models:build"}, "dynamic_batch": dynamic_batch}, inputs)
         metrics = stages[format](context)
         return Emitted(context.output_dir / "artifact", metrics)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from edgecc.artifact import Format
@@ -33,6 +34,20 @@ def test_a_float_artifact_computes_what_keras_does(
 
     np.testing.assert_allclose(run_file(emitted.path, format, x), expected, rtol=1e-3, atol=1e-5)
     assert emitted.metrics["unfolded_in_artifact"] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dynamic_batch_takes_any_number_of_samples(build: Build, emit: Any, samples_for: Any, name: str) -> None:
+    model = build(name)
+    session = onnxruntime.InferenceSession(emit(model, Format.ONNX, dynamic_batch=True).path)
+
+    for count in (1, 5):
+        x = samples_for(model, count)
+        expected = np.asarray(model(x, training=False))
+        (outputs,) = session.run(["output"], {"input": x})
+        np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-5)
+    assert session.get_inputs()[0].shape == ["batch", *model.inputs[0].shape[1:]]
+    assert session.get_outputs()[0].shape == ["batch", *model.outputs[0].shape[1:]]
 
 
 def test_metrics_tell_what_was_folded_and_what_is_there(build: Build, emit: Any) -> None:

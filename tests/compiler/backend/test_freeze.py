@@ -100,7 +100,7 @@ def test_a_layer_that_fails_on_one_sample_is_reported(keras: Any) -> None:
             return x
 
     model = keras.Sequential([keras.Input((4,)), Pairs()], name="pairs")
-    with pytest.raises(ModelError, match=r"`pairs` cannot be traced on one sample of shape .*needs a pair"):
+    with pytest.raises(ModelError, match=r"`pairs` cannot be traced on inputs of shape .*needs a pair"):
         freeze(model)
 
 

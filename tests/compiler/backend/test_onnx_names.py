@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from edgecc.compiler.backend.onnx_bias import merge_biases
 from edgecc.compiler.backend.onnx_names import canonical, canonical_names, share_constants
@@ -150,6 +151,54 @@ def test_what_is_not_one_value_a_channel_stays(shape: tuple[int, ...]) -> None:
 def test_a_convolution_that_is_also_read_elsewhere_keeps_its_output() -> None:
     model = _conv_squeeze_add(RANDOM.normal(size=(3, 1)), [1, 3, 6])
     model.graph.node.append(helper.make_node("Relu", ["s"], ["r"]))
+    before = model.SerializeToString()
+
+    merge_biases(model)
+
+    assert model.SerializeToString() == before
+
+
+def _product_and_bias(left: list[int | str], weights: tuple[int, ...], bias: tuple[int, ...], nodes: Any = ()) -> Any:
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Add", ["p", "b"], ["y"]), *nodes],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, left)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(RANDOM.normal(size=shape).astype(np.float32), name)
+            for name, shape in (("w", weights), ("b", bias))
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("bias", [(3,), (1, 3)])
+def test_a_bias_goes_into_the_product_of_an_open_batch(bias: tuple[int, ...]) -> None:
+    model = _product_and_bias(["batch", 8], (8, 3), bias)
+    x = RANDOM.normal(size=(5, 8)).astype(np.float32)
+    (expected,) = ReferenceEvaluator(model).run(None, {"x": x})
+
+    merge_biases(model)
+
+    assert [node.op_type for node in model.graph.node] == ["Gemm"]
+    np.testing.assert_allclose(ReferenceEvaluator(model).run(None, {"x": x})[0], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("left", "weights", "bias", "nodes"),
+    [
+        (["batch", 2, 8], (8, 3), (3,), []),
+        (["batch", 8], (2, 8, 3), (3,), []),
+        (["batch", 8], (8, 3), (1,), []),
+        (["batch", 8], (8, 3), (5, 3), []),
+        (["batch", 8], (8, 3), (3,), [helper.make_node("Relu", ["p"], ["r"])]),
+    ],
+    ids=["three dimensions", "many matrices", "one value", "a value for each row", "read elsewhere"],
+)
+def test_what_is_no_product_with_a_bias_stays(
+    left: list[int | str], weights: tuple[int, ...], bias: tuple[int, ...], nodes: list[Any]
+) -> None:
+    model = _product_and_bias(left, weights, bias, nodes)
     before = model.SerializeToString()
 
     merge_biases(model)
