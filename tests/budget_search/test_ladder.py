@@ -18,7 +18,7 @@ from edgecc.compiler.candidate import Candidate
 from edgecc.errors import ArtifactError, DataError, TargetError
 from edgecc.progress import Silent
 from edgecc.project import Project, ProjectFolder
-from edgecc.results import Environment, Estimate, Failure, FailureKind, Row
+from edgecc.results import Environment, Estimate, Failure, FailureKind, ProcessSample, Row
 from edgecc.search_outcome import Objective, Rung
 from edgecc.search_space import OpenVariant
 from edgecc.targets.target import Target
@@ -37,6 +37,12 @@ FIGURES = Figures(size_bytes=500, compressed_bytes=300, sparsity=0.0, score=0.9,
 ESTIMATES = {"latency.p90": Estimate(value=1e-3, samples=600, low=0.9e-3, high=1.1e-3)}
 
 
+def process(latency_s: float, count: int = 200) -> ProcessSample:
+    return ProcessSample(
+        latencies_s=(latency_s,) * count, warmups=3, load_cold_s=0.1, load_warm_s=0.1, memory_peak_bytes=None
+    )
+
+
 @dataclass
 class Seams:
     """What stands in for the compiler and the bench, and what each was asked."""
@@ -45,6 +51,7 @@ class Seams:
     score_metric: str | None = "accuracy"
     sha256: str = "a" * 64
     estimates: Mapping[str, Estimate] = field(default_factory=lambda: dict(ESTIMATES))
+    processes: tuple[ProcessSample, ...] = ()
     failure: Failure | None = None
     made: list[tuple[Project, str, Format, bool]] = field(default_factory=list)
     plans: list[BenchPlan] = field(default_factory=list)
@@ -64,7 +71,8 @@ class Seams:
         row = Row(
             variant=plan.subjects[0].variant, artifact=plan.subjects[0].artifact, target=targets[0].name,
             target_kind="x86_cpu", emulated=False, environment=ENVIRONMENT, runtime="litert", num_threads=1,
-            estimates=self.estimates, unmeasured={"latency.p99": "needs 662 values, has 600"}, failure=self.failure,
+            processes=self.processes, estimates=self.estimates, failure=self.failure,
+            unmeasured={"latency.p99": "needs 662 values, has 600"},
         )  # fmt: skip
         return SimpleNamespace(rows=(row,))
 
@@ -231,10 +239,10 @@ def test_a_metric_that_has_a_budget_now_is_measured(seams: Seams, ladder: Callab
 @pytest.mark.parametrize(
     ("objective", "bench", "processes"),
     [
-        (P90, {}, 3),
+        (P90, {}, 5),
         (P90, {"processes": 2}, 2),
-        (P90, {"inferences": 20}, 4),
-        (P99, {}, 4),
+        (P90, {"processes": 9, "inferences": 10}, 7),
+        (P99, {}, 5),
         (P99, {"processes": 3}, 3),
         (P99, {"processes": 9, "inferences": 100}, 7),
     ],
@@ -248,6 +256,24 @@ def test_a_percentile_has_the_values_it_needs_where_the_bench_has_them(
     assert plan.bench.processes == processes
     assert plan.evaluation is None
     assert plan.subjects[0].variant == RECIPE.name
+
+
+def test_a_slow_process_does_not_decide(seams: Seams, ladder: Callable[..., Ladder]) -> None:
+    """Of all values together p90 would be the slow process's."""
+    seams.processes = tuple(process(1e-3 * level) for level in (1.0, 1.1, 2.0, 0.9, 1.2))
+    figure = ladder(SIZE, P90).look(RECIPE, Rung.UNTRAINED).figures[P90.key]
+    assert (figure.value, figure.low, figure.high) == pytest.approx((1.1e-3, 0.9e-3, 2e-3))
+    seams.estimates = {"latency.p90": ESTIMATES["latency.p90"].model_copy(update={"low": 0.8e-3, "high": 3e-3})}
+    seams.sha256 = "b" * 64
+    figure = ladder(SIZE, P90).look(RECIPE, Rung.UNTRAINED).figures[P90.key]
+    assert (figure.value, figure.low, figure.high) == pytest.approx((1.1e-3, 0.8e-3, 3e-3))
+
+
+def test_a_percentile_that_a_process_alone_does_not_tell_is_that_of_all(
+    seams: Seams, ladder: Callable[..., Ladder]
+) -> None:
+    seams.processes = (process(1e-3, count=100), process(2e-3, count=60))
+    assert ladder(SIZE, P90).look(RECIPE, Rung.UNTRAINED).figures[P90.key] == ESTIMATES["latency.p90"]
 
 
 @pytest.mark.parametrize("kind", list(FailureKind))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edgecc.budget_search.expectation import expected_scores
 from edgecc.budget_search.front import most_promising
 from edgecc.budget_search.limits import violations
 from edgecc.budget_search.trial import Trial, as_values
@@ -11,7 +12,7 @@ from edgecc.results import Estimate
 from edgecc.search_outcome import Objective, SearchLimit
 
 WORTHWHILE = 0.01
-"""Least share of the front's hypervolume that a further training must be expected to add."""
+"""Least share of the front's hypervolume that a further training adds, or at least could."""
 
 
 def next_training(
@@ -21,8 +22,8 @@ def next_training(
 
     First the one with the best score, since that is most likely to be within the limits that only training tells of; it
     also tells by how much a score rises, which what needs no training does not.
-    Then, while none is within every limit, the best of those that are expected to be; else the one that is expected to
-    add most to the front.
+    Then, while none is within every limit, the best of those that could be; else the one that is expected to add most
+    to the front, and where none is, the one that could.
 
     Args:
         trials: of all recipes; at least one waits.
@@ -31,33 +32,49 @@ def next_training(
     """
     waiting = [trial for trial in trials if trial.is_waiting]
     done = [trial for trial in trials if trial.is_done]
-    expected = {trial.recipe.name: _expected(trial, done, objectives) for trial in waiting}
+    climbed = [trial for trial in done if trial.short_figures]
+    hoped = {trial.recipe.name: _hoped(trial, climbed, objectives) for trial in waiting}
 
     def by_score(trial: Trial) -> tuple[float, ...]:
-        own = expected[trial.recipe.name]
+        own = hoped[trial.recipe.name]
         ordered = sorted(objectives, key=lambda objective: not objective.is_score)
         return tuple(each.less_is_better(own[each.key].value) for each in ordered)
 
-    if not any(trial.short_figures for trial in done):
+    if not climbed:
         return min(waiting, key=by_score)
     if not any(_is_within(trial.figures, trial, limits) for trial in done):
-        able = [trial for trial in waiting if _is_within(expected[trial.recipe.name], trial, limits)]
+        able = [trial for trial in waiting if _is_within(hoped[trial.recipe.name], trial, limits)]
         if able:
             return min(able, key=by_score)
     known = as_values([trial.figures for trial in done], objectives)
-    index, share = most_promising(known, as_values([expected[each.recipe.name] for each in waiting], objectives))
-    return waiting[index] if share >= WORTHWHILE else None
+    for figures in (_expected(waiting, climbed, objectives), [hoped[trial.recipe.name] for trial in waiting]):
+        index, share = most_promising(known, as_values(figures, objectives))
+        if share >= WORTHWHILE:
+            return waiting[index]
+    return None
 
 
-def _expected(trial: Trial, done: Sequence[Trial], objectives: Sequence[Objective]) -> dict[str, Estimate]:
-    """What a recipe would be in full: its costs as they are, its score as much better as any other's became."""
+def _hoped(trial: Trial, climbed: Sequence[Trial], objectives: Sequence[Objective]) -> dict[str, Estimate]:
+    """What a recipe could be in full: its costs as they are, its score as much better as any other's became."""
     figures = dict(trial.figures)
-    climbed = [other for other in done if other.short_figures]
     for objective in (each for each in objectives if each.is_score and climbed):
         key = objective.key
         gains = [other.figures[key].value - other.short_figures[key].value for other in climbed]
         best = min(gains, key=objective.less_is_better)
         figures[key] = figures[key].model_copy(update={"value": figures[key].value + best})
+    return figures
+
+
+def _expected(
+    waiting: Sequence[Trial], climbed: Sequence[Trial], objectives: Sequence[Objective]
+) -> list[dict[str, Estimate]]:
+    """What recipes are likely to be in full, each with its costs as they are."""
+    figures = [dict(trial.figures) for trial in waiting]
+    costs = [objective for objective in objectives if not objective.is_score]
+    for objective in (each for each in objectives if each.is_score):
+        scores = expected_scores(climbed, waiting, objective, costs)
+        for own, score in zip(figures, scores, strict=True):
+            own[objective.key] = own[objective.key].model_copy(update={"value": score})
     return figures
 
 
