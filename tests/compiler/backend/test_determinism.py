@@ -24,7 +24,7 @@ def emit(stage, name):
     output = scratch / f"{name}-{stage.__name__}"
     output.mkdir(parents=True)
     inputs = {"model": {"model.keras": folder / f"{name}.keras"}}
-    options = {"model": {"builder": "models:build"}}
+    options = {"model": {"builder": "models:build"}, "dynamic_batch": False}
     stage.emit(StageContext(options, inputs, output, output, output, folder, 0, Silent(), None))
     return hashlib.sha256((output / "artifact").read_bytes()).hexdigest()
 
