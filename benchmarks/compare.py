@@ -24,7 +24,7 @@ NOT_IN_TURN = (
     "The processes of the two runs were not interleaved, so whatever else the machine did is in these times: "
     "a small change proves nothing."
 )
-IN_TURN = "Times and memory of {} are those of the later run's session, in which the processes of both ran in turn."
+SIDE_BY_SIDE = "Times and memory of {} are those of the later run's session, in which both ran side by side."
 _KEY_DIGITS = 12
 
 
@@ -96,8 +96,8 @@ class RowChange(Record):
     target: str
     same_artifact: bool
     """The file is the same, byte for byte."""
-    in_turn: bool
-    """The processes of both ran in turn, in the session of the later run."""
+    side_by_side: bool
+    """Both ran side by side, in the session of the later run."""
     metrics: tuple[MetricChange, ...]
 
     @property
@@ -152,10 +152,10 @@ def _name(variant: str, format: Format, target: str) -> str:
 def _notes(before: Results, after: Results, rows: tuple[RowChange, ...]) -> Iterator[str]:
     if before.project != after.project:
         yield f"The runs are of two projects: {before.project} before, {after.project} after."
-    if any(change.ratio is not None and not row.in_turn for row in rows for change in row.metrics):
+    if any(change.ratio is not None and not row.side_by_side for row in rows for change in row.metrics):
         yield NOT_IN_TURN
-    if in_turn := [row.name for row in rows if row.in_turn]:
-        yield IN_TURN.format(", ".join(in_turn))
+    if side_by_side := [row.name for row in rows if row.side_by_side]:
+        yield SIDE_BY_SIDE.format(", ".join(side_by_side))
 
 
 class _Pair:
@@ -164,7 +164,7 @@ class _Pair:
     def __init__(self, before: Results, after: Results, old: Row, new: Row) -> None:
         self._before, self._after, self._old, self._new = before, after, old, new
         self._metrics: Mapping[str, Metric] = before.all_metrics | after.all_metrics
-        self._paired = _measured_in_turn(before, after, old, new)
+        self._paired = _measured_side_by_side(before, after, old, new)
         self._differs = None if self._paired else comparable(old, new)
         self._estimates = _estimates(old, new, self._paired)
         self._same_artifact = old.artifact.sha256 == new.artifact.sha256
@@ -176,7 +176,7 @@ class _Pair:
             format=self._new.format,
             target=self._new.target,
             same_artifact=self._same_artifact,
-            in_turn=self._paired is not None,
+            side_by_side=self._paired is not None,
             metrics=tuple(self._change(self._metrics[name]) for name in measured),
         )
 
@@ -232,7 +232,7 @@ class _Pair:
         return ratio_of(metric, self._old.processes, self._new.processes)
 
 
-def _measured_in_turn(before: Results, after: Results, old: Row, new: Row) -> PairedRun | None:
+def _measured_side_by_side(before: Results, after: Results, old: Row, new: Row) -> PairedRun | None:
     """The processes of both artifacts in one session, where the later run was measured against the earlier."""
     if after.baseline_run_id != before.run_id:
         return None

@@ -1,7 +1,7 @@
 """How far the gate can be trusted on a target: how often it cries wolf there, and what it would miss.
 
-One artifact is measured against itself, and against itself with a slowdown that is spun inside every timed call. The
-processes are recorded in turn, and what the gate says of them is replayed many times through the code that decides.
+One artifact is measured beside itself, and beside itself with a slowdown that is spun inside every timed call. The
+processes are recorded, and what the gate says of them is replayed many times through the code that decides.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecc.artifact import Record
-from edgecc.benchmarks.paired import ENOUGH_S, LOADS
+from edgecc.benchmarks.paired import latency_task
 from edgecc.benchmarks.plan import Subject
 from edgecc.benchmarks.ratio import ratio_in_turn
 from edgecc.benchmarks.replay import Recorded, replay
@@ -22,7 +22,7 @@ from edgecc.progress import Progress
 from edgecc.project import BenchSection
 from edgecc.results import Environment, ProcessSample, Ratio, Status
 from edgecc.targets.target import Target
-from edgecc.targets.wire import LatencyTask, RunRequest
+from edgecc.targets.wire import Beside, RunRequest
 
 SLOWDOWNS = (0.0, 0.02, 0.05, 0.10)
 LIMITS = (0.01, 0.02, 0.05, 0.10)
@@ -97,101 +97,92 @@ def diagnose(
         raise TargetError(f"{target.name}: expected single inferences; `batch_size` is {target.settings.batch_size}")
     recorder = Recorder(target, subject, bench, seed)
     environment = target.probe()
-    median_s = float(np.median(recorder.record(0.0).process.latencies_s))
-    arms = record_in_turn(recorder, [slowdown * median_s for slowdown in (0.0, *SLOWDOWNS)], time_s, progress)
-    if len(arms[0]) < MIN_PROCESSES:
+    median_s = float(np.median(recorder.record(0.0).baseline.latencies_s))
+    recordings = record_in_turn(recorder, [slowdown * median_s for slowdown in SLOWDOWNS], time_s, progress)
+    by_slowdown = dict(zip(SLOWDOWNS, recordings, strict=True))
+    if len(recordings[0]) < MIN_PROCESSES:
         raise TargetError(
             f"{target.name}: expected time for {MIN_PROCESSES} processes of each kind; {time_s:g} s were enough for "
-            f"{len(arms[0])}",
-            hint="give it a longer --time, or [bench] fewer inferences",
+            f"{len(recordings[0])}",
+            hint="give it a longer --time",
         )
-    baseline, by_slowdown = arms[0], dict(zip(SLOWDOWNS, arms[1:], strict=True))
     return Diagnosis(
         target=target.name,
         environment=environment,
         artifact=str(subject.path),
         latency_p50_s=median_s,
-        processes=len(baseline),
+        processes=len(recordings[0]),
         pair_time_limit_s=bench.pair_time_limit,
         seen_slowdowns={
             f"{slowdown:.0%}": ratio
-            for slowdown, arm in by_slowdown.items()
-            if isinstance(ratio := ratio_in_turn("latency.p50", _processes(baseline), _processes(arm)), Ratio)
+            for slowdown, recording in by_slowdown.items()
+            if isinstance(ratio := _ratio(recording), Ratio)
         },
-        answers=tuple(_answers(baseline, by_slowdown, bench.pair_time_limit, seed, progress)),
+        answers=tuple(_answers(by_slowdown, bench.pair_time_limit, seed, progress)),
     )
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """Times one artifact on one target, a fresh process at a time."""
+    """Times one artifact beside itself on one target, a fresh process at a time."""
 
     target: Target
     subject: Subject
     bench: BenchSection
     seed: int
 
-    def record(self, spin_s: float) -> Recorded:
-        """One fresh process."""
+    def record(self, spin_s: float, *, candidate_first: bool = False) -> Recorded:
+        """One fresh process; what is spun makes the candidate slower."""
+        path, sha256, shapes = str(self.subject.path), self.subject.artifact.sha256, self.subject.shapes
+        spins_s = (spin_s, 0.0) if candidate_first else (0.0, spin_s)
         request = RunRequest(
-            artifact_path=str(self.subject.path),
-            artifact_sha256=self.subject.artifact.sha256,
+            artifact_path=path,
+            artifact_sha256=sha256,
             runtime=self.target.runtime_of(self.subject.artifact.format),
             settings=self.target.settings,
-            shapes=self.subject.shapes,
-            task=LatencyTask(
-                inferences=self.bench.inferences,
-                enough_s=ENOUGH_S,
-                loads=LOADS,
-                cold_caches=self.target.cold_caches,
-                seed=self.seed,
-                spin_s=spin_s,
-            ),
+            shapes=shapes,
+            task=latency_task(self.target, self.seed, spins_s[0]),
+            beside=Beside(artifact_path=path, artifact_sha256=sha256, shapes=shapes, spin_s=spins_s[1]),
         )
         start = time.monotonic()
-        reply = self.target.run(request, timeout_s=self.bench.time_limit)
-        if reply.process is None:
-            cause = reply.failure.message if reply.failure else "no timings"
+        reply = self.target.run(request, timeout_s=2 * self.bench.time_limit)
+        if reply.process is None or reply.beside is None:
+            cause = reply.failure.message if reply.failure else "no timings of both"
             raise TargetError(f"{self.target.name}: {self.subject.path.name} gave no numbers: {cause}")
-        return Recorded(reply.process, time.monotonic() - start)
+        processes = (reply.beside, reply.process) if candidate_first else (reply.process, reply.beside)
+        return Recorded(*processes, time.monotonic() - start)
 
 
 def record_in_turn(
     recorder: Recorder, spins_s: Sequence[float], time_s: float, progress: Progress
 ) -> list[list[Recorded]]:
-    """Processes of each arm in turn, forth and back, until the time is spent; as many of each."""
-    arms: list[list[Recorded]] = [[] for _ in spins_s]
+    """Processes with each spin in turn, forth and back, until the time is spent; as many of each."""
+    recordings: list[list[Recorded]] = [[] for _ in spins_s]
     start = time.monotonic()
     with progress.task(f"recording on {recorder.target.name}, {time_s:.0f} s", None) as task:
         while time.monotonic() - start <= time_s:
-            order = list(zip(arms, spins_s, strict=True))
-            for arm, spin_s in order if len(arms[0]) % 2 == 0 else order[::-1]:
-                arm.append(recorder.record(spin_s))
+            order = list(zip(recordings, spins_s, strict=True))
+            for recording, spin_s in order if len(recordings[0]) % 2 == 0 else order[::-1]:
+                recording.append(recorder.record(spin_s, candidate_first=len(recording) % 2 == 1))
                 task.advance()
-    return arms
+    return recordings
 
 
-def _processes(arm: Sequence[Recorded]) -> list[ProcessSample]:
-    return [recorded.process for recorded in arm]
+def _ratio(recording: Sequence[Recorded]) -> Ratio | str:
+    baseline, candidate = zip(*((each.baseline, each.candidate) for each in recording), strict=True)
+    return ratio_in_turn("latency.p50", baseline, candidate)
 
 
 def _answers(
-    baseline: Sequence[Recorded],
-    by_slowdown: Mapping[float, Sequence[Recorded]],
-    time_limit_s: float,
-    seed: int,
-    progress: Progress,
+    by_slowdown: Mapping[float, Sequence[Recorded]], time_limit_s: float, seed: int, progress: Progress
 ) -> list[Answers]:
     cases = [(slowdown, limit) for limit in LIMITS for slowdown in SLOWDOWNS if slowdown == 0 or slowdown > limit]
     found = []
     with progress.task("replaying", len(cases)) as task:
-        short = {slowdown: [_by_median(each) for each in arm] for slowdown, arm in by_slowdown.items()}
-        own = [_by_median(each) for each in baseline]
+        short = {slowdown: by_medians(recording) for slowdown, recording in by_slowdown.items()}
         for slowdown, limit in cases:
             random = np.random.default_rng(seed)
-            said = [
-                replay(own, short[slowdown], limit, time_limit_s=time_limit_s, random=random) for _ in range(TRIALS)
-            ]
+            said = [replay(short[slowdown], limit, time_limit_s=time_limit_s, random=random) for _ in range(TRIALS)]
             fail, undecided = (said.count(status) for status in (Status.FAIL, Status.INCONCLUSIVE))
             found.append(
                 Answers(slowdown=slowdown, limit=limit, fail=rate(fail, TRIALS), inconclusive=rate(undecided, TRIALS))
@@ -200,10 +191,13 @@ def _answers(
     return found
 
 
-def _by_median(recorded: Recorded) -> Recorded:
-    """The median is all that is judged here, and quicker to draw many times."""
-    median_s = float(np.median(recorded.process.latencies_s))
-    return Recorded(recorded.process.model_copy(update={"latencies_s": (median_s,)}), recorded.duration_s)
+def by_medians(recording: Sequence[Recorded]) -> list[Recorded]:
+    """The same with the median of each process for its latencies: all that is judged here, and quicker to draw."""
+    return [Recorded(_by_median(each.baseline), _by_median(each.candidate), each.duration_s) for each in recording]
+
+
+def _by_median(process: ProcessSample) -> ProcessSample:
+    return process.model_copy(update={"latencies_s": (float(np.median(process.latencies_s)),)})
 
 
 def rate(count: int, trials: int) -> Rate:

@@ -14,7 +14,7 @@ from edgecc.artifact import Artifact, Format
 from edgecc.benchmarks.baseline import Baseline
 from edgecc.benchmarks.built import Built
 from edgecc.benchmarks.ratio import ratio_in_turn
-from edgecc.benchmarks.regression import IN_TURN, confidence_for, worsening
+from edgecc.benchmarks.regression import SIDE_BY_SIDE, confidence_for, worsening
 from edgecc.benchmarks.statistics import counted_otherwise, memory, timings
 from edgecc.budget import Budget
 from edgecc.metrics import METRICS, USER_PREFIX, Ability, Metric
@@ -54,7 +54,7 @@ class Observation:
     note: str = ""
     """What a reader must know of how it came to be."""
     ratio: Ratio | None = None
-    """Of a regression that was measured in turn: today's over the baseline's, with its interval."""
+    """Of a regression that was measured side by side: today's over the baseline's, with its interval."""
 
 
 @dataclass(frozen=True)
@@ -134,35 +134,35 @@ class Evidence:
         before = self.baseline.artifact(case.variant, case.format)
         if before is None:
             raise Unmeasured("the baseline holds no such artifact")
-        if case.budget.metric not in IN_TURN:
+        if case.budget.metric not in SIDE_BY_SIDE:
             return self._worsening(case, row, self.baseline)
         if self._metric(case.budget).device_only and row.emulated:
             raise Unmeasured("the target is emulated")
         if before.sha256 == row.artifact.sha256:
             return Observation(0.0, "the file is the baseline's, byte for byte")
-        return self._in_turn(case, row, self.baseline, before)
+        return self._side_by_side(case, row, self.baseline, before)
 
-    def _in_turn(self, case: Case, row: Row, baseline: Baseline, before: Artifact) -> Observation:
-        """From processes of both artifacts that ran in one session."""
+    def _side_by_side(self, case: Case, row: Row, baseline: Baseline, before: Artifact) -> Observation:
+        """From processes of both artifacts that ran side by side."""
         key = (case.variant, case.format, case.target)
         pairs = [pair for pair in self.results.paired if (pair.variant, pair.format, pair.target) == key]
         if len(pairs) != 1 or self.results.baseline_run_id != baseline.results.run_id:
-            raise Unmeasured("the last bench did not measure it in turn with this baseline")
+            raise Unmeasured("the last bench did not measure it beside this baseline")
         (pair,) = pairs
         if (pair.baseline.sha256, pair.candidate.sha256) != (before.sha256, row.artifact.sha256):
-            raise Unmeasured("other files than these were measured in turn: their sha256 differ")
+            raise Unmeasured("other files than these were measured side by side: their sha256 differ")
         metric = case.budget.metric
         ratio = pair.ratios.get(metric)
         if ratio is None:
             raise Unmeasured(pair.unmeasured.get(metric, "the results do not say why"))
         if pair.environment != row.environment or row.environment is None:
-            raise Unmeasured("it was measured in turn elsewhere than alone")
+            raise Unmeasured("it was measured beside the baseline elsewhere than alone")
         again = ratio_in_turn(metric, pair.baseline_processes, pair.candidate_processes, ratio.confidence)
         decided = sum(len(each.ratios) + len(each.unmeasured) for each in self.results.paired)
         if again != ratio or ratio.confidence < confidence_for(decided, is_last=True):
             raise Unmeasured("the ratio does not follow from the raw values beside it: the results are damaged")
         worse = worsening(metric, ratio)
-        return Observation(worse.value - 1, f"{ratio.processes} processes of each in turn", ratio)
+        return Observation(worse.value - 1, f"{ratio.processes} processes of each side by side", ratio)
 
     def _worsening(self, case: Case, row: Row, baseline: Baseline) -> Observation:
         """From two benches: of a file's bytes, and of scores, which no clock moves."""

@@ -86,7 +86,7 @@ def _compare(case: Case, observation: Observation) -> Verdict:
 
 
 def _compare_ratio(case: Case, observation: Observation, ratio: Ratio) -> Verdict:
-    """A regression that was measured in turn: it is known only where the whole interval lies on one side."""
+    """A regression that was measured side by side: it is known only where the whole interval lies on one side."""
     budget = case.budget
     status = regression.judge(budget.metric, ratio, budget.limit)
     worse = regression.worsening(budget.metric, ratio)

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any
 from zipfile import BadZipFile
 
 from edgecc import scoring
-from edgecc.benchmarks.paired import ENOUGH_S, LOADS, run_in_turn
+from edgecc.benchmarks.paired import latency_task, run_side_by_side
 from edgecc.benchmarks.payoff import judge_steps
 from edgecc.benchmarks.plan import BenchPlan, PlannedPair
 from edgecc.benchmarks.regression import LOOKS
@@ -35,7 +34,7 @@ from edgecc.samples import by_name, sample_count, take
 from edgecc.scoring import UserMetric
 from edgecc.targets.arrays import read_outputs, write_inputs
 from edgecc.targets.target import Target
-from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunReply, RunRequest
+from edgecc.targets.wire import Beside, InstructionsTask, LatencyTask, OutputsTask, RunReply, RunRequest
 
 TIMED_SAMPLES = 32
 """How many samples the timed inferences get: the runner goes round no more, and a slow link need not carry them all."""
@@ -144,6 +143,10 @@ class _Bench:
     def timed_samples_path(self) -> Path:
         return self.folder / "timed_samples.npy"
 
+    @property
+    def _timed_inputs(self) -> Path | None:
+        return None if self.evaluation is None else self.timed_samples_path
+
     def measure_target(self, target: Target) -> tuple[list[Row], list[PairedRun]]:
         attempts = [Attempt(subject) for subject in self.plan.subjects]
         paired: list[PairedRun] = []
@@ -160,7 +163,7 @@ class _Bench:
             has_clock = "latency" in target.abilities and not (target.emulated or environment.emulated)
             for pair in self.plan.pairs:
                 if pair.target == target.name and has_clock:
-                    paired.append(self._measure_in_turn(target, pair, environment))  # noqa: PERF401 - kept one by one
+                    paired.append(self._beside_baseline(target, pair, environment))  # noqa: PERF401 - kept one by one
         except TargetError as error:
             self._lose(target, attempts, error)
         return RowMaker(self.plan, target, environment, self.evaluation).rows(attempts), paired
@@ -170,13 +173,14 @@ class _Bench:
         once = {"latency": self.plan.bench.processes, "outputs": int(self.evaluation is not None), "instructions": 1}
         return sum(once.get(ability, 0) for ability in target.abilities)
 
-    def _measure_in_turn(self, target: Target, pair: PlannedPair, environment: Environment) -> PairedRun:
-        name = f"{pair.candidate.variant} ({pair.candidate.artifact.format}) and its baseline on {target.name}"
+    def _beside_baseline(self, target: Target, pair: PlannedPair, environment: Environment) -> PairedRun:
+        name = f"{pair.candidate.variant} ({pair.candidate.artifact.format}) beside its baseline on {target.name}"
         budgets = sum(len(each.limits) for each in self.plan.pairs)
-        with self.progress.task(f"measuring {name} in turn", 2 * max(LOOKS)) as task:
-            return run_in_turn(
+        with self.progress.task(f"measuring {name}", max(LOOKS)) as task:
+            return run_side_by_side(
                 pair,
-                lambda attempt: self._time_once(target, attempt, enough_s=ENOUGH_S, loads=LOADS),
+                lambda first, second: self._time_both(target, first, second),
+                lambda attempt: self._time_once(target, attempt),
                 budgets=budgets,
                 time_limit_s=self.plan.bench.pair_time_limit,
                 environment=environment,
@@ -199,12 +203,11 @@ class _Bench:
                 self._time_once(target, attempt)
             task.advance()
 
-    def _time_once(self, target: Target, attempt: Attempt, **changes: Any) -> None:
-        task = LatencyTask(
-            inferences=self.plan.bench.inferences, cold_caches=target.cold_caches, seed=self.plan.seed, **changes
-        )
-        inputs = None if self.evaluation is None else self.timed_samples_path
-        reply = self._run(target, self._request(target, attempt, task, inputs), self.plan.bench.time_limit)
+    def _time_once(self, target: Target, attempt: Attempt) -> None:
+        inferences, seed = self.plan.bench.inferences, self.plan.seed
+        task = LatencyTask(inferences=inferences, cold_caches=target.cold_caches, seed=seed)
+        request = self._request(target, attempt, task, self._timed_inputs)
+        reply = self._run(target, request, self.plan.bench.time_limit)
         attempt.failure = reply.failure
         if reply.process is not None:
             attempt.operators = reply.operators
@@ -215,13 +218,26 @@ class _Bench:
         elif reply.failure is None:
             attempt.failure = Failure(kind=FailureKind.CRASHED, message="the runner answered without timings")
 
+    def _time_both(self, target: Target, first: Attempt, second: Attempt) -> Failure | None:
+        subject = second.subject
+        task = latency_task(target, self.plan.seed)
+        beside = Beside(artifact_path=str(subject.path), artifact_sha256=subject.artifact.sha256, shapes=subject.shapes)
+        request = self._request(target, first, task, self._timed_inputs).model_copy(update={"beside": beside})
+        reply = self._run(target, request, 2 * self.plan.bench.time_limit)
+        if reply.failure is not None:
+            return reply.failure
+        if reply.process is None or reply.beside is None:
+            return Failure(kind=FailureKind.CRASHED, message="the runner answered without timings of both")
+        first.processes.append(reply.process)
+        second.processes.append(reply.beside)
+        return None
+
     def _count(self, target: Target, attempts: Sequence[Attempt], task: Task) -> None:
         if "instructions" not in target.abilities:
             return
         counted = [attempt for attempt in attempts if attempt.failure is None]
-        inputs = None if self.evaluation is None else self.timed_samples_path
         instructions = InstructionsTask(seed=self.plan.seed)
-        requests = [self._request(target, attempt, instructions, inputs) for attempt in counted]
+        requests = [self._request(target, attempt, instructions, self._timed_inputs) for attempt in counted]
         task.describe("counting instructions")
         replies = target.run_all(requests, timeout_s=COUNTING_FACTOR * self.plan.bench.time_limit)
         for attempt, reply in zip(counted, replies, strict=True):

@@ -1,4 +1,8 @@
-"""Measures today's artifact and the baseline's in turn, A B B A ..., until it is known which budgets are kept."""
+"""Measures today's artifact and the baseline's side by side until it is known which budgets are kept.
+
+One fresh process of each runs at a time, and their inferences take turns, block by block: whatever the machine does
+meanwhile, it does to both. Which of the two begins alternates from run to run.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,13 @@ from edgecc.benchmarks.ratio import pairs_needed, ratio_in_turn
 from edgecc.benchmarks.regression import LOOKS, confidence_for, judge
 from edgecc.benchmarks.rows import Attempt
 from edgecc.progress import Task
-from edgecc.results import Environment, PairedRun, Ratio, Status
+from edgecc.results import Environment, Failure, PairedRun, Ratio, Status
+from edgecc.targets.target import Target
+from edgecc.targets.wire import LatencyTask
 
-ENOUGH_S = 0.5
-"""How long one process times inferences: more processes tell more than longer ones do."""
+INFERENCES, ENOUGH_S = 1000, 1.0
+"""How many inferences a process times, and how long at most: more processes tell more than longer ones do, until their
+starts cost more than their inferences."""
 
 LOADS = 5
 """Over how many loads of the model they are spread: where a small model lies in memory is most of what makes one
@@ -21,10 +28,26 @@ process slower than another, and a load costs less than a process."""
 
 TimeOnce = Callable[[Attempt], None]
 """Times an artifact in one fresh process: the attempt gets a process more, or a failure."""
+TimeBoth = Callable[[Attempt, Attempt], Failure | None]
+"""Times two artifacts side by side, the first one beginning: both attempts get a process more, or neither does and the
+failure says why."""
 
 
-def run_in_turn(
+def latency_task(target: Target, seed: int, spin_s: float | None = None) -> LatencyTask:
+    """What is asked of two artifacts side by side."""
+    return LatencyTask(
+        inferences=INFERENCES,
+        enough_s=ENOUGH_S,
+        loads=LOADS,
+        cold_caches=target.cold_caches,
+        seed=seed,
+        spin_s=spin_s,
+    )
+
+
+def run_side_by_side(
     pair: PlannedPair,
+    time_both: TimeBoth,
     time_once: TimeOnce,
     *,
     budgets: int,
@@ -37,24 +60,23 @@ def run_in_turn(
 
     Args:
         pair: the two artifacts, and by how much the one may be worse than the other.
-        time_once: measures one process; not called any more after a failure.
+        time_both: measures one process of each; not called any more after a failure.
+        time_once: measures either alone, to tell which of the two has failed.
         budgets: how many the bench decides in all.
         time_limit_s: no process is started after so long.
         environment: where it runs.
-        task: gets a step for each process.
+        task: gets a step for each process of either.
         clock: in seconds.
     """
     start = clock()
     baseline, candidate = attempts = Attempt(pair.baseline), Attempt(pair.candidate)
     answers: dict[str, Ratio | str] = {}
     for index in range(max(LOOKS)):
-        for attempt in attempts if index % 2 == 0 else reversed(attempts):
-            time_once(attempt)
-            task.advance()
-            if attempt.failure is not None:
-                whose = "the baseline" if attempt is baseline else "today's artifact"
-                answers = dict.fromkeys(pair.limits, f"{whose} gave no numbers: {attempt.failure.message}")
-                return _paired(pair, attempts, environment, answers, clock() - start)
+        failure = time_both(*(attempts if index % 2 == 0 else reversed(attempts)))
+        task.advance()
+        if failure is not None:
+            answers = dict.fromkeys(pair.limits, _blamed(pair, time_once, failure))
+            break
         is_last = clock() - start >= time_limit_s or index + 1 == max(LOOKS)
         confidence = confidence_for(budgets, is_last=is_last)
         if is_last or (index + 1 in LOOKS and index + 1 >= pairs_needed(confidence)):
@@ -69,6 +91,16 @@ def run_in_turn(
 
 def _is_open(metric: str, answer: Ratio | str, limit: float) -> bool:
     return isinstance(answer, Ratio) and judge(metric, answer, limit) is Status.INCONCLUSIVE
+
+
+def _blamed(pair: PlannedPair, time_once: TimeOnce, failure: Failure) -> str:
+    """Which of the two does not run alone either; a process that died does not tell."""
+    for subject, whose in ((pair.baseline, "the baseline"), (pair.candidate, "today's artifact")):
+        alone = Attempt(subject)
+        time_once(alone)
+        if alone.failure is not None:
+            return f"{whose} gave no numbers: {alone.failure.message}"
+    return f"the baseline and today's artifact run alone, and gave no numbers side by side: {failure.message}"
 
 
 def _paired(

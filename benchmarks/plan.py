@@ -10,7 +10,7 @@ from typing import Any
 from edgecc.artifact import Artifact, Format, Manifest, describe_file
 from edgecc.benchmarks.baseline import Baseline
 from edgecc.benchmarks.built import read_built
-from edgecc.benchmarks.regression import IN_TURN
+from edgecc.benchmarks.regression import SIDE_BY_SIDE
 from edgecc.benchmarks.steps import PlannedStep, layers_of, steps_of
 from edgecc.errors import ArtifactError
 from edgecc.files import sha256_of_file
@@ -34,7 +34,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class PlannedPair:
-    """Today's artifact and the baseline's, to be measured in turn on one target."""
+    """Today's artifact and the baseline's, to be measured side by side on one target."""
 
     target: str
     baseline: Subject
@@ -69,7 +69,7 @@ class BenchPlan:
     layers: tuple[ArtifactLayers, ...] = ()
     """The layers of what is quantized."""
     pairs: tuple[PlannedPair, ...] = ()
-    """What is measured in turn with the baseline."""
+    """What is measured beside the baseline."""
     baseline_run_id: str | None = None
 
     @property
@@ -83,7 +83,7 @@ def plan_project(
 ) -> BenchPlan:
     """Plan the bench of what a project has built: these variants in these formats, at least one.
 
-    With a baseline, whatever a `max_regression` on a clock or on memory judges is also measured in turn with it, but
+    With a baseline, whatever a `max_regression` on a clock or on memory judges is also measured beside it, but
     for artifacts that are the same bytes.
 
     Raises:
@@ -130,7 +130,7 @@ def _limits(project: Project, variant: str, format: Format, target: str) -> dict
     for budget in project.budgets:
         judged = (budget.variant,) if budget.variant else project.shipped
         is_meant = variant in judged and budget.format in (None, format) and budget.target in (None, target)
-        if is_meant and budget.max_regression is not None and budget.metric in IN_TURN:
+        if is_meant and budget.max_regression is not None and budget.metric in SIDE_BY_SIDE:
             limits[budget.metric] = min(budget.limit, limits.get(budget.metric, budget.limit))
     return limits
 

@@ -11,9 +11,9 @@ needs a distribution of the values:
 
 - of artifacts measured apart, the median over all pairs of one process of each, and the interval of the Mann-Whitney
   test (4.2 and 4.3): the processes of both must have run under the same conditions;
-- of artifacts measured in turn, the median over all averages of two of the ratios of neighbours, and the interval of
-  Wilcoxon's signed-rank test (3.2 and 3.3): only the two neighbours must have. A processor that changes its clock
-  between one pair and the next changes nothing.
+- of artifacts measured side by side or in turn, the median over all averages of two of the ratios of neighbours, and
+  the interval of Wilcoxon's signed-rank test (3.2 and 3.3): only the two neighbours must have. A processor that changes
+  its clock between one pair and the next changes nothing.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def ratio_of(
 def ratio_in_turn(
     metric: str, before: Sequence[ProcessSample], after: Sequence[ProcessSample], confidence: float = CONFIDENCE
 ) -> Ratio | str:
-    """The same of processes in turn, the i-th of `after` beside the i-th of `before`."""
+    """The same of processes in turn or side by side, the i-th of `after` with the i-th of `before`."""
     left_out = _left_out(_null_of_signed_ranks(len(before)), confidence) if len(before) == len(after) else 0
     if left_out == 0:
         return _too_few(pairs_needed(confidence), before, after)
@@ -154,7 +154,7 @@ def _null_of_u(before: int, after: int) -> npt.NDArray[np.float64]:
 
     Their recurrence (1947, "On a Test of Whether one of Two Random Variables is Stochastically Larger than the Other").
     """
-    import numpy as np  # not for the gate, unless it judges what was measured in turn
+    import numpy as np  # not for the gate, unless it judges what was measured side by side
 
     column = [np.ones(1) for _ in range(before + 1)]
     for m in range(1, after + 1):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from edgecc.metrics import METRICS
 from edgecc.results import Ratio, Status
 
-IN_TURN = frozenset(name for name, metric in METRICS.items() if metric.device_only and name != "memory.arena")
+SIDE_BY_SIDE = frozenset(name for name, metric in METRICS.items() if metric.device_only and name != "memory.arena")
 """The metrics that can only be compared within one session."""
 ERROR_RATE = 0.05
 """How often one bench may be wrong about any of its budgets, in each direction."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecc.artifact import Artifact, Format
-from edgecc.benchmarks.paired import run_in_turn
+from edgecc.benchmarks.paired import run_side_by_side
 from edgecc.benchmarks.plan import PlannedPair, Subject
 from edgecc.benchmarks.regression import LOOKS, judge
 from edgecc.benchmarks.rows import Attempt
@@ -23,46 +23,47 @@ Jackknife and the Bootstrap for General Stationary Observations")."""
 
 @dataclass(frozen=True)
 class Recorded:
-    """One process as it was recorded."""
+    """One process, in which both artifacts ran side by side, as it was recorded."""
 
-    process: ProcessSample
+    baseline: ProcessSample
+    candidate: ProcessSample
     duration_s: float
     """From its start to its end."""
 
 
 def replay(
-    baseline: Sequence[Recorded],
-    candidate: Sequence[Recorded],
+    recording: Sequence[Recorded],
     limit: float,
     *,
     time_limit_s: float,
     random: np.random.Generator,
     metric: str = "latency.p50",
 ) -> Status:
-    """Draw processes of both, which were recorded in turn, and judge them as a bench would.
+    """Draw recorded processes, and judge them as a bench would.
 
     Args:
-        baseline: recorded processes of one artifact, in order.
-        candidate: as many of another; the i-th ran beside the i-th of `baseline`.
+        recording: in the order they ran.
         limit: by which part the candidate may be worse.
         time_limit_s: what a bench may take, by the durations that were recorded.
         random: where the blocks start.
         metric: what is judged.
     """
-    order = _blocks(min(len(baseline), len(candidate)), max(LOOKS), random)
+    drawn = (recording[index] for index in _blocks(len(recording), max(LOOKS), random))
     spent_s = 0.0
 
-    def time_once(attempt: Attempt) -> None:
+    def time_both(first: Attempt, second: Attempt) -> None:
         nonlocal spent_s
-        recording = baseline if attempt.subject is _BASELINE else candidate
-        recorded = recording[order[len(attempt.processes)]]
-        attempt.processes.append(recorded.process)
+        recorded = next(drawn)
+        for attempt in (first, second):
+            is_baseline = attempt.subject is _BASELINE
+            attempt.processes.append(recorded.baseline if is_baseline else recorded.candidate)
         spent_s += recorded.duration_s
 
     with Silent().task("", None) as task:
-        paired = run_in_turn(
+        paired = run_side_by_side(
             PlannedPair("recorded", _BASELINE, _CANDIDATE, {metric: limit}),
-            time_once,
+            time_both,
+            _never_alone,
             budgets=1,
             time_limit_s=time_limit_s,
             environment=None,
@@ -71,6 +72,10 @@ def replay(
         )
     ratio = paired.ratios.get(metric)
     return Status.INCONCLUSIVE if ratio is None else judge(metric, ratio, limit)
+
+
+def _never_alone(_: Attempt) -> None:
+    raise AssertionError("what was recorded did not fail")
 
 
 def _blocks(recorded: int, needed: int, random: np.random.Generator) -> list[int]:

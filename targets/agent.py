@@ -255,7 +255,9 @@ class Agent:
             raise Trouble(f"there is no virtual environment at {self._environment}")
         outputs = self._session / "outputs"
         outputs.unlink(missing_ok=True)
-        request["artifact_path"] = str(self._session / request["artifact_path"])
+        for artifact in (request, request["beside"]):
+            if artifact is not None:
+                artifact["artifact_path"] = str(self._session / artifact["artifact_path"])
         if request["inputs_path"] is not None:
             request["inputs_path"] = str(self._session / request["inputs_path"])
         if request["outputs_path"] is not None:
@@ -431,7 +433,16 @@ def pin(pid: int, cores: Sequence[int] | None) -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """What a process holds in memory, mapped files not counted: their pages can go whenever others need the memory."""
+    """What a process and the one that it may have forked hold in memory."""
+    try:
+        forks = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        forks = []  # it ended between two looks
+    return sum(map(_own_resident_bytes, [pid, *map(int, forks)]))
+
+
+def _own_resident_bytes(pid: int) -> int:
+    """Mapped files not counted: their pages can go whenever others need the memory."""
     try:
         _, resident, shared = map(int, Path(f"/proc/{pid}/statm").read_text().split()[:3])
     except (OSError, ValueError):

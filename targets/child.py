@@ -143,6 +143,18 @@ def _ends_within(process: IO[str], seconds: float) -> bool:
 
 
 def _resident_bytes(pid: int) -> int:
+    """Of a process and of the one that it may have forked."""
+    return _own_resident_bytes(pid) + sum(map(_own_resident_bytes, _forks_of(pid)))
+
+
+def _forks_of(pid: int) -> list[int]:
+    try:  # psutil would look at every process there is
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except OSError:
+        return []  # it ended between two looks
+
+
+def _own_resident_bytes(pid: int) -> int:
     try:
         memory = psutil.Process(pid).memory_info()
     except psutil.Error:

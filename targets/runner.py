@@ -22,6 +22,7 @@ import os
 import platform
 import resource
 import signal
+import socket
 import statistics
 import sys
 import time
@@ -53,8 +54,11 @@ WARMUP_CAP_S = 3.0
 
 FEWEST_TIMED = 10
 """However slow the model and little the time."""
-RELOADED_BYTES = 64e6
+RELOADED_BYTES = 16e6
 """How much all loads of one process may be together: those before are kept, or the next would lie in the same place."""
+BLOCK_INFERENCES, BLOCK_S = 4, 0.005
+"""Of two models that are timed in turn, one has at least so many inferences, and so many seconds, before the other."""
+LEFT_ALONE = "the process beside this one ended early"
 CPUS = Path("/sys/devices/system/cpu")
 UNTOLD_CACHE_BYTES = 32 * 1024 * 1024
 """Taken for the largest cache where Linux does not tell."""
@@ -411,11 +415,14 @@ def answer(request: Request) -> Dict[str, Any]:
     try:
         return {"schema_version": SCHEMA_VERSION, **_run(request)}
     except Exception as error:
-        message = " ".join(str(error).split())[:500]
-        out_of_memory = isinstance(error, MemoryError) or says_out_of_memory(message)
-        kind = "out_of_memory" if out_of_memory else "refused"
-        text = message if isinstance(error, Refusal) else f"{type(error).__name__}: {message}"
-        return {"schema_version": SCHEMA_VERSION, "failure": {"kind": kind, "message": text}}
+        return {"schema_version": SCHEMA_VERSION, "failure": _failure(error)}
+
+
+def _failure(error: Exception) -> Dict[str, str]:
+    message = " ".join(str(error).split())[:500]
+    out_of_memory = isinstance(error, MemoryError) or says_out_of_memory(message)
+    kind = "out_of_memory" if out_of_memory else "refused"
+    return {"kind": kind, "message": message if isinstance(error, Refusal) else f"{type(error).__name__}: {message}"}
 
 
 def says_out_of_memory(text: str) -> bool:
@@ -428,6 +435,10 @@ def says_out_of_memory(text: str) -> bool:
 
 
 def _run(request: Request) -> Dict[str, Any]:
+    return _run_alone(request) if request["beside"] is None else _run_side_by_side(request)
+
+
+def _run_alone(request: Request, turns: Optional[_Turns] = None) -> Dict[str, Any]:
     if request["schema_version"] != SCHEMA_VERSION:
         raise Refusal(f"expected a request of version {SCHEMA_VERSION}; got version {request['schema_version']}")
     _check_digest(Path(request["artifact_path"]), request["artifact_sha256"])
@@ -447,10 +458,130 @@ def _run(request: Request) -> Dict[str, Any]:
     elif request["task"]["kind"] == "instructions":
         reply["instructions"] = _count_instructions(model, request)
     else:
-        process = _time_inferences(runtime, model, request, memory)
+        process = _time_inferences(runtime, model, request, memory, turns)
         reply["process"] = {**process, "load_cold_s": load_cold_s, "load_warm_s": load_warm_s}
     # Asked last: a model with open dimensions is planned only when its first inputs are there.
     return {**reply, "operators": model.operators()}
+
+
+def _run_side_by_side(request: Request) -> Dict[str, Any]:
+    """The reply of a process for each artifact, which take turns.
+
+    Both are forks of this one, before there is a model in it: where things lie in memory, which makes a small model up
+    to a fifth slower or faster, is alike in both. This one would not be like its own fork, whose pages are copies.
+    """
+    _start_runtime(request["runtime"])
+    beside = request["beside"]
+    own = {
+        **request,
+        **beside,
+        "task": {**request["task"], "spin_s": beside["spin_s"]},
+        "beside": {"artifact_path": request["artifact_path"]},
+    }
+    ours, theirs = socket.socketpair()
+    forks = [_Fork(request, ours, theirs, is_first=True), _Fork(own, theirs, ours, is_first=False)]
+    ours.close()
+    theirs.close()
+    reply, other = [fork.reply() for fork in forks]
+    # What the one says of the other's end explains nothing.
+    failures = sorted((each["failure"] for each in (reply, other) if "failure" in each), key=LEFT_ALONE.__eq__)
+    if failures:
+        raise Refusal(failures[0])
+    return {**reply, "beside": other["process"]}
+
+
+class _Fork:
+    """A process that answers a request in turns with another one."""
+
+    def __init__(self, request: Request, own_end: socket.socket, other_end: socket.socket, *, is_first: bool) -> None:
+        reads, writes = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                _end_with_parent()
+                os.close(reads)
+                other_end.close()
+                with _Turns(own_end, is_first=is_first) as turns, os.fdopen(writes, "w") as file:
+                    json.dump(_reply_in_turns(request, turns), file)
+            finally:
+                os._exit(0)
+        os.close(writes)
+        self._file = os.fdopen(reads)
+
+    def reply(self) -> Dict[str, Any]:
+        """What it answered, when it has ended."""
+        with self._file:
+            text = self._file.read()
+        os.waitpid(self._pid, 0)
+        reply: Dict[str, Any] = json.loads(text) if text else {"failure": "one of the two processes side by side died"}
+        return reply
+
+
+def _reply_in_turns(request: Request, turns: _Turns) -> Dict[str, Any]:
+    try:
+        if not turns.is_first:
+            turns.take()
+        return _run_alone(request, turns)
+    except Exception as error:
+        return {"failure": _failure(error)["message"]}
+
+
+class _Turns:
+    """One of two processes that never run at the same time and, where they may, run on the same processor."""
+
+    def __init__(self, connection: socket.socket, *, is_first: bool) -> None:
+        self.is_first = is_first
+        self._connection = connection
+        self._lines = connection.makefile("rb")
+        self._cpus = os.sched_getaffinity(0)
+        self._libc = ctypes.CDLL(None)
+        self._other_s = 0.0
+
+    def __enter__(self) -> _Turns:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._connection.close()
+
+    def slower_s(self, own_s: float) -> float:
+        """How long an inference takes of the slower of the two. It is the first one's turn when both know."""
+        self.give(own_s)
+        if self.is_first:
+            self.take()
+        return max(own_s, self._other_s)
+
+    def give(self, own_s: float = 0.0) -> None:
+        """Let the other run, and tell it how long an inference takes here."""
+        cpu = self._libc.sched_getcpu()
+        if cpu in self._cpus:
+            os.sched_setaffinity(0, {cpu})  # to wake up where the other one was just busy
+        self.send(cpu=cpu, own_s=own_s)
+
+    def take(self) -> None:
+        """Wait for the other."""
+        message = self.receive()
+        # Of two that sleep in turn, Linux would keep each on a processor of its own, which is no other's like, and has
+        # gone to sleep as well.
+        if message["cpu"] in self._cpus:
+            os.sched_setaffinity(0, {message["cpu"]})
+        os.sched_setaffinity(0, self._cpus)
+        self._other_s = message["own_s"]
+
+    def send(self, **message: Any) -> None:
+        self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> Dict[str, Any]:
+        """What the other says.
+
+        Raises:
+            Refusal: it is gone.
+        """
+        line = self._lines.readline()
+        if not line:
+            raise Refusal(LEFT_ALONE)
+        message: Dict[str, Any] = json.loads(line)
+        return message
 
 
 def _check_digest(artifact: Path, expected: str) -> None:
@@ -480,13 +611,15 @@ def _load(runtime: Type[Model], request: Request) -> Tuple[Model, float]:
     return model, time.perf_counter() - start
 
 
-def _time_inferences(runtime: Type[Model], model: Model, request: Request, memory: _Memory) -> Dict[str, Any]:
+def _time_inferences(
+    runtime: Type[Model], model: Model, request: Request, memory: _Memory, turns: Optional[_Turns]
+) -> Dict[str, Any]:
     feeds = _batches(model.inputs(), request)
     first = next(feeds)
     model.resize([array.shape for array in first])
     gc.disable()
     spin_s = request["task"]["spin_s"]
-    spin_turns = 0 if spin_s is None else SPIN_BASE_TURNS + _spin_turns(spin_s)  # before the warm-up, which it disturbs
+    spin_turns = None if spin_s is None else SPIN_BASE_TURNS + _spin_turns(spin_s)  # before the warm-up: it disturbs it
     model.infer(first)  # outside the warm-up: a GPU chooses its kernels now, for longer than the cap may be
     warmups, median_s = _warm_up(model, first)
     peak_bytes = memory.peak_bytes()  # before the other samples are read, which are not the model's
@@ -494,22 +627,35 @@ def _time_inferences(runtime: Type[Model], model: Model, request: Request, memor
     for feed in batches:  # reading them has cooled the caches again
         model.infer(feed)
     caches = _Caches() if request["task"]["cold_caches"] else None
+    each_s = median_s if caches is None else median_s + caches.fill_s
+    if turns is not None:
+        each_s = turns.slower_s(each_s)
     latencies_s: List[float] = []
     computes_s: List[float] = []
     models = [model]
-    each_s = median_s if caches is None else median_s + caches.fill_s
-    for count in _shares(_inferences(request["task"], each_s), request):
-        if latencies_s:
-            models.append(_load_again(runtime, request, first))
-        for feed in itertools.islice(itertools.cycle(batches), count):
-            if caches is not None:
-                caches.fill()
-            if spin_s is None:
-                latencies_s.append(_time_one(models[-1], feed))
-            else:
-                latencies_s.append(_time_one_and_spin(models[-1], feed, spin_turns))
-            if models[-1].compute_s is not None:
-                computes_s.append(models[-1].compute_s)
+    cycle = itertools.cycle(batches)
+    for load, share in enumerate(_shares(_inferences(request["task"], each_s), request)):
+        block = share if turns is None else max(BLOCK_INFERENCES, math.ceil(BLOCK_S / each_s))
+        for start in range(0, share, block):
+            if turns is not None and (load or start or not turns.is_first):
+                turns.take()
+            if load and start == 0:
+                models.append(_load_again(runtime, request, first))
+            if turns is not None:
+                models[-1].infer(first)  # what the other one did is in the caches
+            for feed in itertools.islice(cycle, min(block, share - start)):
+                if caches is not None:
+                    caches.fill()
+                if spin_turns is None:
+                    latencies_s.append(_time_one(models[-1], feed))
+                else:
+                    latencies_s.append(_time_one_and_spin(models[-1], feed, spin_turns))
+                if models[-1].compute_s is not None:
+                    computes_s.append(models[-1].compute_s)
+            if turns is not None:
+                turns.give()
+    if turns is not None and turns.is_first:
+        turns.take()  # what is done next would be heard in the other one's last block
     gc.enable()
     return {
         "latencies_s": latencies_s,
@@ -521,8 +667,9 @@ def _time_inferences(runtime: Type[Model], model: Model, request: Request, memor
 
 
 def _shares(inferences: int, request: Request) -> List[int]:
-    """How many of the inferences each load of the model gets."""
-    room = int(RELOADED_BYTES // Path(request["artifact_path"]).stat().st_size)
+    """How many of the inferences each load of a model gets; of two models, as many as the larger one is loaded."""
+    paths = [each["artifact_path"] for each in (request, request["beside"]) if each is not None]
+    room = int(RELOADED_BYTES // max(Path(path).stat().st_size for path in paths))
     loads = max(1, min(request["task"]["loads"], inferences, room))
     return [(inferences + index) // loads for index in range(loads)]
 

@@ -9,7 +9,7 @@ import contextlib
 import getpass
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, field_validator
 
@@ -18,7 +18,7 @@ from edgecc.progress import Progress
 from edgecc.results import Environment, Failure, FailureKind
 from edgecc.targets.options import AbsolutePath, DeviceOptions
 from edgecc.targets.target import Target
-from edgecc.targets.wire import RunReply, RunRequest
+from edgecc.targets.wire import Beside, RunReply, RunRequest
 from edgecc.targets.x86_cpu import Core
 from edgecc.units import ByteSize, Duration
 
@@ -109,17 +109,20 @@ class SshTarget(Target):
         """
         from edgecc.files import sha256_of_file
 
-        artifact, sent = Path(request.artifact_path), {"artifact_path": request.artifact_sha256}
-        if refused := _changed(artifact, request.artifact_sha256):
+        artifacts = [each for each in (request, request.beside) if each is not None]
+        if refused := next(filter(None, map(_changed, artifacts)), None):
             return RunReply(failure=refused)
+        files = {each.artifact_sha256: Path(each.artifact_path) for each in artifacts}
+        there = _named_by_digest(request)
         if request.inputs_path is not None:
-            sent["inputs_path"] = sha256_of_file(Path(request.inputs_path))
+            samples = Path(request.inputs_path)
+            there = there.model_copy(update={"inputs_path": sha256_of_file(samples)})
+            files[str(there.inputs_path)] = samples
         with self._alone() as agent:
-            agent.put(artifact, request.artifact_sha256)
-            if request.inputs_path is not None:
-                agent.put(Path(request.inputs_path), sent["inputs_path"])
+            for sha256, path in files.items():
+                agent.put(path, sha256)
             return agent.run(
-                request.model_copy(update=sent),
+                there,
                 timeout_s=timeout_s,
                 memory_limit_bytes=self._options.memory_limit,
                 cores=self._pin(),
@@ -212,16 +215,26 @@ class SshTarget(Target):
         return None if self._options.pin is None else sorted(self._options.pin)
 
 
-def _changed(artifact: Path, sha256: str) -> Failure | None:
+def _named_by_digest(request: RunRequest) -> RunRequest:
+    """The request with the names that its artifacts have on the device."""
+    update: dict[str, Any] = {"artifact_path": request.artifact_sha256}
+    if request.beside is not None:
+        own = {"artifact_path": request.beside.artifact_sha256}
+        update["beside"] = request.beside.model_copy(update=own)
+    return request.model_copy(update=update)
+
+
+def _changed(artifact: RunRequest | Beside) -> Failure | None:
     """What the runner would say on the spot of a file that is gone or was changed."""
     from edgecc.files import sha256_of_file
 
+    path, sha256 = artifact.artifact_path, artifact.artifact_sha256
     try:
-        found = sha256_of_file(artifact)
+        found = sha256_of_file(Path(path))
     except OSError as error:
-        return Failure(kind=FailureKind.REFUSED, message=f"{artifact}: cannot be read: {error.strerror}")
+        return Failure(kind=FailureKind.REFUSED, message=f"{path}: cannot be read: {error.strerror}")
     if found != sha256:
-        message = f"{artifact}: expected the sha256 {sha256}; got {found}: the file was changed"
+        message = f"{path}: expected the sha256 {sha256}; got {found}: the file was changed"
         return Failure(kind=FailureKind.REFUSED, message=message)
     return None
 

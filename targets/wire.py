@@ -58,6 +58,20 @@ class LatencyTask(Record):
     The spinning loop costs something before it turns, so what is compared with it has 0, and not None."""
 
 
+class Beside(Record):
+    """A second artifact that a LatencyTask times in a second process, whose inferences take turns with the first one's.
+
+    A processor that changes its clock, and whatever else the machine does, then meets both alike. It runs as the first
+    does, on the same samples.
+    """
+
+    artifact_path: str
+    artifact_sha256: str
+    shapes: tuple[tuple[int, ...], ...] = ()
+    spin_s: Seconds | None = None
+    """As the task's own, for this artifact."""
+
+
 class OutputsTask(Record):
     """Run every sample once and give the raw outputs back."""
 
@@ -93,6 +107,8 @@ class RunRequest(Record):
     """Where the runner writes raw outputs, shape (n, ...), in the model's own dtype: as `.npy` where there is one, as
     `.npz` with the members "0", "1", ... where there are several."""
     task: LatencyTask | OutputsTask | InstructionsTask
+    beside: Beside | None = None
+    """For a LatencyTask."""
 
 
 class RunReply(Record):
@@ -108,6 +124,8 @@ class RunReply(Record):
     its own kernels (`builtin`), or by ONNX Runtime's providers. Empty where the runtime does not tell."""
     process: ProcessSample | None = None
     """Of a LatencyTask."""
+    beside: ProcessSample | None = None
+    """Of the artifact beside it."""
     instructions: tuple[PositiveInt, ...] = ()
     """Of an InstructionsTask: one count an inference, in the order they ran."""
     instructions_counter: str = ""

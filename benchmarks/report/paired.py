@@ -1,4 +1,4 @@
-"""What was measured in turn with the baseline, for a terminal."""
+"""What was measured beside the baseline, for a terminal."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from edgecc.results import PairedRun, Results
 
 
 def paired_table(results: Results) -> Table | None:
-    """A row for each metric that was compared with the baseline in turn; None where nothing was."""
+    """A row for each metric that was measured beside the baseline; None where nothing was."""
     if not results.paired:
         return None
-    table = Table(title="in turn with the baseline; + is worse", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title="beside the baseline; + is worse", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("artifact", "target", "metric"):
         table.add_column(name)
     for name in ("change", "interval", "could see", "processes"):

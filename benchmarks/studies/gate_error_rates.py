@@ -3,9 +3,12 @@
     python benchmarks/studies/gate_error_rates.py [MINUTES] [FOLDER] [LIVE_PAIRS]
 
 Three untrained networks of about 10 µs, 0.5 ms and 10 ms are recorded for so many minutes each, on a quiet machine and
-beside a busy process: against themselves, and with 2 and 5 % spun inside every timed call. The recordings are replayed
+beside a busy process: beside themselves, and with 2 and 5 % spun inside every timed call. The recordings are replayed
 1,000 times through the code that decides, with max_regression = "1 %" and 60 s for a pair; then LIVE_PAIRS benches of
 the smallest are run for real. A second run in the same FOLDER replays what was recorded.
+
+The others measure one artifact after the other. So what they get for the candidate ran after what they get for the
+baseline.
 """
 
 from __future__ import annotations
@@ -21,11 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from edgecc.artifact import describe_file
-from edgecc.benchmarks.doctor import MIN_PROCESSES, Recorder, rate, record_in_turn
-from edgecc.benchmarks.paired import run_in_turn
+from edgecc.benchmarks.doctor import MIN_PROCESSES, Recorder, by_medians, rate, record_in_turn
+from edgecc.benchmarks.paired import run_side_by_side
 from edgecc.benchmarks.plan import PlannedPair, Subject
 from edgecc.benchmarks.regression import judge
 from edgecc.benchmarks.replay import BLOCK, Recorded, replay
+from edgecc.benchmarks.rows import Attempt
 from edgecc.cli.console import TerminalProgress
 from edgecc.progress import Progress, Silent
 from edgecc.project import BenchSection, TargetSpec
@@ -77,7 +81,7 @@ def _spin() -> None:
 def recordings(
     path: Path, folder: Path, *, busy: bool, minutes: float, progress: Progress
 ) -> dict[str, list[Recorded]]:
-    """Of each arm, and of the artifact alone, as `baseline`."""
+    """By slowdown."""
     file = folder / f"{path.stem}-{'busy' if busy else 'quiet'}.json"
     if not file.is_file():
         with contextlib.ExitStack() as stack:
@@ -85,13 +89,19 @@ def recordings(
             if busy:
                 stack.enter_context(busy_neighbour())
             recorder = Recorder(target, Subject(path.stem, path, describe_file(path)), BenchSection(), 0)
-            median_s = float(np.median(recorder.record(0.0).process.latencies_s))
-            spins_s = [median_s * part for part in (0.0, *ARMS.values())]
-            arms = record_in_turn(recorder, spins_s, 60 * minutes, progress)
-        file.write_text(json.dumps([[(each.process.latencies_s, each.duration_s) for each in arm] for arm in arms]))
+            median_s = float(np.median(recorder.record(0.0).baseline.latencies_s))
+            recorded = record_in_turn(recorder, [median_s * part for part in ARMS.values()], 60 * minutes, progress)
+        file.write_text(json.dumps([[_stored(each) for each in recording] for recording in recorded]))
     stored = json.loads(file.read_text())
-    arms = [[Recorded(_process(values), duration_s) for values, duration_s in arm] for arm in stored]
-    return dict(zip(("baseline", *ARMS), arms, strict=True))
+    return dict(zip(ARMS, [[_restored(*each) for each in recording] for recording in stored], strict=True))
+
+
+def _stored(recorded: Recorded) -> tuple[Sequence[float], Sequence[float], float]:
+    return recorded.baseline.latencies_s, recorded.candidate.latencies_s, recorded.duration_s
+
+
+def _restored(baseline: Sequence[float], candidate: Sequence[float], duration_s: float) -> Recorded:
+    return Recorded(_process(baseline), _process(candidate), duration_s)
 
 
 def _process(latencies_s: Sequence[float]) -> ProcessSample:
@@ -129,14 +139,15 @@ OTHERS = {
 }
 
 
-def alarms(test: Callable[[Values, Values], bool], before: list[Recorded], after: list[Recorded]) -> int:
-    """How often another test says slower, on five neighbouring processes of each."""
+def alarms(test: Callable[[Values, Values], bool], recording: list[Recorded]) -> int:
+    """How often another test says slower, on five processes of the baseline, each with the candidate's next one."""
     random = np.random.default_rng(0)
     count = 0
     for _ in range(TRIALS):
-        start = random.integers(0, len(before))
-        chosen = [(start + step) % len(before) for step in range(BLOCK + 1)]
-        count += test(*([arm[index].process.latencies_s for index in chosen] for arm in (before, after)))
+        start = random.integers(0, len(recording))
+        chosen = [recording[(start + step) % len(recording)] for step in range(BLOCK + 2)]
+        before = [each.baseline.latencies_s for each in chosen[:-1]]
+        count += test(before, [each.candidate.latencies_s for each in chosen[1:]])
     return count
 
 
@@ -155,29 +166,22 @@ def main(minutes: float, folder: Path, live_pairs: int) -> None:
         _run_live(paths[0], live_pairs)
 
 
-def _tell(name: str, busy: bool, arms: dict[str, list[Recorded]]) -> None:
-    baseline = arms["baseline"]
-    if len(baseline) < MIN_PROCESSES:
-        raise SystemExit(f"{name}: {len(baseline)} processes of each were recorded; give it more MINUTES")
-    median_us = 1e6 * np.median([np.median(each.process.latencies_s) for each in baseline])
+def _tell(name: str, busy: bool, recorded: dict[str, list[Recorded]]) -> None:
+    itself = recorded["itself"]
+    if len(itself) < MIN_PROCESSES:
+        raise SystemExit(f"{name}: {len(itself)} processes of each were recorded; give it more MINUTES")
+    median_us = 1e6 * np.median([np.median(each.baseline.latencies_s) for each in itself])
     where = "beside a busy process" if busy else "quiet"
-    print(f"\n{name}, {where}: p50 {median_us:.1f} µs, {len(baseline)} processes of each recorded")
+    print(f"\n{name}, {where}: p50 {median_us:.1f} µs, {len(itself)} processes of each recorded")
     print(f"  {'':26s} {'against':12s} {'fail':26s} inconclusive")
-    for arm in ARMS:
-        random = np.random.default_rng(0)
-        said = [
-            replay(_medians(baseline), _medians(arms[arm]), LIMIT, time_limit_s=TIME_LIMIT_S, random=random)
-            for _ in range(TRIALS)
-        ]
+    for arm, recording in recorded.items():
+        random, medians = np.random.default_rng(0), by_medians(recording)
+        said = [replay(medians, LIMIT, time_limit_s=TIME_LIMIT_S, random=random) for _ in range(TRIALS)]
         counts = [told(said.count(status)) for status in (Status.FAIL, Status.INCONCLUSIVE)]
         print(f"  {'edgecc max_regression 1 %':26s} {arm:12s} {counts[0]:26s} {counts[1]}")
     for other, test in OTHERS.items():
-        for arm in ARMS:
-            print(f"  {other:26s} {arm:12s} {told(alarms(test, baseline, arms[arm]))}")
-
-
-def _medians(arm: list[Recorded]) -> list[Recorded]:
-    return [Recorded(_process([float(np.median(each.process.latencies_s))]), each.duration_s) for each in arm]
+        for arm, recording in recorded.items():
+            print(f"  {other:26s} {arm:12s} {told(alarms(test, recording))}")
 
 
 def _run_live(path: Path, pairs: int) -> None:
@@ -185,22 +189,25 @@ def _run_live(path: Path, pairs: int) -> None:
     subject = Subject(path.stem, path, describe_file(path))
     with open_target("host", TargetSpec.model_validate({"kind": "x86_cpu"})) as target:
         recorder = Recorder(target, subject, BenchSection(), 0)
-        median_s = float(np.median(recorder.record(0.0).process.latencies_s))
-        for slowdown in (0.0, 0.05):
-            spins_s = {"baseline": 0.0, "candidate": slowdown * median_s}
-            said = [_live(recorder, subject, spins_s) for _ in range(pairs)]
-            fail, undecided = (said.count(status) for status in (Status.FAIL, Status.INCONCLUSIVE))
-            if pairs:
-                print(f"\nlive, {slowdown:.0%} slower: fail {told(fail, pairs)}, inconclusive {told(undecided, pairs)}")
+        median_s = float(np.median(recorder.record(0.0).baseline.latencies_s))
+        for slowdown in (0.0, 0.05) if pairs else ():
+            said = [_live(recorder, subject, slowdown * median_s) for _ in range(pairs)]
+            fail, undecided = (told(said.count(status), pairs) for status in (Status.FAIL, Status.INCONCLUSIVE))
+            print(f"\nlive, {path.stem}, {slowdown:.0%} slower: fail {fail}, inconclusive {undecided}")
 
 
-def _live(recorder: Recorder, subject: Subject, spins_s: dict[str, float]) -> Status:
-    old, new = (Subject(name, subject.path, subject.artifact) for name in spins_s)
-    pair = PlannedPair("host", old, new, {"latency.p50": LIMIT})
+def _live(recorder: Recorder, subject: Subject, spin_s: float) -> Status:
+    def time_both(first: Attempt, second: Attempt) -> None:
+        recorded = recorder.record(spin_s, candidate_first=first.variant == "new")
+        for attempt in (first, second):
+            attempt.processes.append(recorded.baseline if attempt.variant == "old" else recorded.candidate)
+
+    old, new = (Subject(name, subject.path, subject.artifact) for name in ("old", "new"))
     with Silent().task("", None) as task:
-        paired = run_in_turn(
-            pair,
-            lambda attempt: attempt.processes.append(recorder.record(spins_s[attempt.variant]).process),
+        paired = run_side_by_side(
+            PlannedPair("host", old, new, {"latency.p50": LIMIT}),
+            time_both,
+            lambda _: None,
             budgets=1,
             time_limit_s=TIME_LIMIT_S,
             environment=None,

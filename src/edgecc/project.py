@@ -55,8 +55,8 @@ class BenchSection(Section):
     inferences: PositiveInt = 200
     """Timed inferences in each process."""
     pair_time_limit: Duration = 60.0
-    """Longest time for which an artifact and its baseline are measured in turn on one target before a regression is
-    left inconclusive."""
+    """Longest time for which an artifact and its baseline are measured side by side on one target before a regression
+    is left inconclusive."""
     time_limit: Duration = 120.0
     """Longest time one process may take for `inferences` of them before it is killed; more samples get more."""
 

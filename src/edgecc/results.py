@@ -165,7 +165,7 @@ class Ratio(Record):
 
 
 class PairedRun(Record):
-    """The baseline's artifact and today's, measured in turn on one target in one session."""
+    """The baseline's artifact and today's, measured side by side on one target."""
 
     variant: str
     format: Format
@@ -260,7 +260,7 @@ class Results(Record):
     baseline_run_id: str | None = None
     """The run that the baseline is, where there is one."""
     paired: tuple[PairedRun, ...] = ()
-    """What was measured in turn with the baseline."""
+    """What was measured beside the baseline."""
 
     @property
     def variant_rows(self) -> tuple[Row, ...]:

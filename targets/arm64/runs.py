@@ -25,7 +25,7 @@ from edgecc.units import format_bytes
 
 FOLDER = "/edgecc"
 OUT = f"{FOLDER}/out"
-MODEL, INPUTS, REQUEST = f"{FOLDER}/model", f"{FOLDER}/inputs", f"{FOLDER}/request.json"
+MODEL, BESIDE, INPUTS, REQUEST = (f"{FOLDER}/{name}" for name in ("model", "beside", "inputs", "request.json"))
 OUTPUTS, REPLY = "outputs", "reply.json"
 # A file that is closed as the interpreter ends would hide that the disk is full.
 DESCRIBE = (
@@ -97,6 +97,8 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 def _files(request: RunRequest) -> dict[str, Path]:
     """The request's files, by their paths in the container."""
     paths = {MODEL: request.artifact_path, INPUTS: request.inputs_path}
+    if request.beside is not None:
+        paths[BESIDE] = request.beside.artifact_path
     return {inside: Path(path).resolve() for inside, path in paths.items() if path is not None}
 
 
@@ -106,6 +108,7 @@ def _inside(request: RunRequest) -> RunRequest:
         "artifact_path": MODEL,
         "inputs_path": None if request.inputs_path is None else INPUTS,
         "outputs_path": None if request.outputs_path is None else f"{OUT}/{OUTPUTS}",
+        "beside": None if request.beside is None else request.beside.model_copy(update={"artifact_path": BESIDE}),
     }
     return request.model_copy(update=paths)
 
@@ -154,6 +157,8 @@ def _reply(out: Path, request: RunRequest, log: str) -> RunReply:
         reply = parsed(io.BytesIO(), log)
     if reply.failure is not None:
         message = reply.failure.message.replace(MODEL, request.artifact_path)
+        if request.beside is not None:
+            message = message.replace(BESIDE, request.beside.artifact_path)
         return reply.model_copy(update={"failure": Failure(kind=reply.failure.kind, message=message)})
     if request.outputs_path is not None and isinstance(request.task, OutputsTask):
         try:

@@ -227,10 +227,10 @@ def test_an_emulated_clock_tells_nothing(make_run: Callable[..., Results]) -> No
     assert (found.answer, found.reason) == (Answer.UNKNOWN, "the target is emulated")
 
 
-def test_what_ran_in_turn_with_the_baseline_is_compared_in_turn(
+def test_what_ran_beside_the_baseline_is_compared_so(
     make_run: Callable[..., Results], make_process: MakeProcess
 ) -> None:
-    """The run before was on another machine; the later one measured its artifact again, in turn with its own."""
+    """The run before was on another machine; the later one measured its artifact again, beside its own."""
     before = with_row(make_run(), environment={"cpu_model": "Other"})
     after = make_run("after").model_copy(update={"baseline_run_id": "before"})
     pair = paired(before.rows[1], after.rows[1], make_process)
@@ -242,12 +242,12 @@ def test_what_ran_in_turn_with_the_baseline_is_compared_in_turn(
     assert found.ratio.value == pytest.approx(1.2)
     assert change_of(comparison, "size").before == 350
     row = next(row for row in comparison.rows if row.variant == "int8")
-    assert row.in_turn
-    assert any("int8 (tflite) on gateway" in note and "in turn" in note for note in comparison.notes)
+    assert row.side_by_side
+    assert any("int8 (tflite) on gateway" in note and "side by side" in note for note in comparison.notes)
 
 
 @pytest.mark.parametrize("change", ["another baseline", "another artifact", "nothing measured"])
-def test_what_ran_in_turn_with_something_else_does_not_count(
+def test_what_ran_beside_something_else_does_not_count(
     make_run: Callable[..., Results], make_process: MakeProcess, change: str
 ) -> None:
     before, after = make_run(), make_run("after")
@@ -259,7 +259,7 @@ def test_what_ran_in_turn_with_something_else_does_not_count(
     baseline = "earlier" if change == "another baseline" else "before"
     after = after.model_copy(update={"baseline_run_id": baseline, "paired": (pair,)})
     comparison = compare_results(before, after)
-    assert not any(row.in_turn for row in comparison.rows)
+    assert not any(row.side_by_side for row in comparison.rows)
     assert change_of(comparison, "latency.p50").answer is Answer.UNKNOWN
 
 

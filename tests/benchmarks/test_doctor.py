@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecc.benchmarks.doctor import LIMITS, SLOWDOWNS, Diagnosis, diagnose, rate
-from edgecc.benchmarks.replay import Recorded, replay
+from edgecc.benchmarks.doctor import LIMITS, SLOWDOWNS, Diagnosis, Recorder, diagnose, rate
+from edgecc.benchmarks.replay import BLOCK, Recorded, _blocks, replay
 from edgecc.benchmarks.report.doctor import diagnosis_sentences, diagnosis_table
 from edgecc.errors import TargetError
 from edgecc.progress import Silent
@@ -37,8 +37,12 @@ def examine(
             assert isinstance(request.task, LatencyTask)
             if failure is not None:
                 return RunReply(failure=failure)
-            median_s = P50_S * np.exp(random.normal(0, noise)) + request.task.spin_s
-            return RunReply(process=make_process(*[median_s] * request.task.inferences))
+            assert request.beside is not None
+            own, beside = (
+                make_process(*[P50_S * np.exp(random.normal(0, noise)) + spin_s] * 5)
+                for spin_s in (request.task.spin_s, request.beside.spin_s)
+            )
+            return RunReply(process=own, beside=beside)
 
         target = make_target("gateway", script)
         subject = make_plan("a").subjects[0]
@@ -96,28 +100,49 @@ def test_a_published_exact_interval() -> None:
     assert (half.low, half.high) == pytest.approx((0.272, 0.728), abs=5e-4)
 
 
-def recorded(make_process: Callable[..., ProcessSample], medians: Any) -> list[Recorded]:
-    return [Recorded(make_process(float(median)), 0.5) for median in medians]
+def recorded(make_process: Callable[..., ProcessSample], before: Any, after: Any) -> list[Recorded]:
+    pairs = zip(before, after, strict=True)
+    return [Recorded(*(make_process(float(median)) for median in pair), 1.0) for pair in pairs]
 
 
 @pytest.mark.parametrize(("slower", "status"), [(1.0, Status.PASS), (1.03, Status.FAIL)])
 def test_a_replay_decides_as_a_bench_does(make_process: Any, slower: float, status: Status) -> None:
     random = np.random.default_rng(1)
     before, after = 1 + 0.002 * random.normal(size=(2, 40))
-    recordings = recorded(make_process, before), recorded(make_process, slower * after)
-    said = [replay(*recordings, 0.01, time_limit_s=60, random=random) for _ in range(50)]
+    recording = recorded(make_process, before, slower * after)
+    said = [replay(recording, 0.01, time_limit_s=60, random=random) for _ in range(50)]
     assert said.count(status) >= 49
 
 
 def test_a_replay_keeps_the_time(make_process: Any) -> None:
-    recordings = [recorded(make_process, [1.0] * 20) for _ in range(2)]
-    assert replay(*recordings, 0.01, time_limit_s=3, random=np.random.default_rng(0)) is Status.INCONCLUSIVE
+    recording = recorded(make_process, [1.0] * 20, [1.0] * 20)
+    assert replay(recording, 0.01, time_limit_s=3, random=np.random.default_rng(0)) is Status.INCONCLUSIVE
 
 
-def test_neighbours_in_time_are_drawn_together(make_process: Any) -> None:
-    """A spell that slows both alike for a while must not look like a difference."""
+def test_neighbours_in_time_are_drawn_together() -> None:
+    """Drawn one by one, blocks of four would be as rare as chance has them."""
+    drawn = _blocks(40, 40, np.random.default_rng(0))
+    assert all(drawn[index + 1] == (drawn[index] + 1) % 40 for index in range(39) if index % BLOCK != BLOCK - 1)
+
+
+def test_a_spell_that_slows_both_is_no_difference(make_process: Any) -> None:
     spell = [1.0] * 20 + [1.5] * 20
-    recordings = [recorded(make_process, spell) for _ in range(2)]
-    random = np.random.default_rng(0)
-    said = [replay(*recordings, 0.01, time_limit_s=1000, random=random) for _ in range(50)]
-    assert Status.FAIL not in said
+    recording, random = recorded(make_process, spell, spell), np.random.default_rng(0)
+    said = [replay(recording, 0.01, time_limit_s=1000, random=random) for _ in range(50)]
+    assert said == [Status.PASS] * 50
+
+
+def test_either_may_begin(make_target: Any, make_plan: Any, make_process: Any) -> None:
+    spins_s: list[tuple[float | None, float | None]] = []
+
+    def script(request: RunRequest) -> RunReply:
+        assert isinstance(request.task, LatencyTask)
+        assert request.beside is not None
+        spins_s.append((request.task.spin_s, request.beside.spin_s))
+        return RunReply(process=make_process(1.0 + (request.task.spin_s or 0)), beside=make_process(1.0))
+
+    recorder = Recorder(make_target("gateway", script), make_plan("a").subjects[0], BenchSection(), 0)
+    recorded = [recorder.record(0.5, candidate_first=is_first) for is_first in (False, True)]
+    assert spins_s == [(0.0, 0.5), (0.5, 0.0)]
+    assert [each.baseline.latencies_s for each in recorded] == [(1.0,), (1.0,)]
+    assert recorded[1].candidate.latencies_s == (1.5,)

@@ -31,7 +31,7 @@ def baseline(make_results: Callable[..., Results]) -> Any:
 
 @pytest.fixture
 def paired(make_results: Callable[..., Results], make_process: Callable[..., ProcessSample]) -> Callable[..., Results]:
-    """Results in which int8 was measured in turn with the baseline, `slower` times as slow."""
+    """Results in which int8 was measured beside the baseline, `slower` times as slow."""
 
     def make(slower: float, wobble: float = 0.0, **changes: Any) -> Results:
         results = make_results(**changes.pop("results", {}))
@@ -76,8 +76,9 @@ def test_a_latency_is_judged_by_its_interval(
 
 def test_what_it_says(paired: Any, verdict: Any) -> None:
     assert verdict(TIME, paired(1.02)).reason == (
-        "int8 (tflite) on gateway: latency.p50 regression +2.00% (+2.00% to +2.00%) (10 processes of each in turn; "
-        "a change of 0.00% could have been seen), which breaks the budget of at most 1 % worse than the baseline."
+        "int8 (tflite) on gateway: latency.p50 regression +2.00% (+2.00% to +2.00%) (10 processes of each "
+        "side by side; a change of 0.00% could have been seen), which breaks the budget of at most 1 % worse than "
+        "the baseline."
     )
     assert "a longer [bench] pair_time_limit or a quieter target decides it" in verdict(TIME, paired(1, 0.05)).reason
 
@@ -87,7 +88,7 @@ def test_what_it_says(paired: Any, verdict: Any) -> None:
     [
         ({"ratios": {}, "unmeasured": {"latency.p50": "the baseline gave no numbers"}}, "the baseline gave no numbers"),
         ({"ratios": {}}, "do not say why"),
-        ({"target": "elsewhere"}, "did not measure it in turn"),
+        ({"target": "elsewhere"}, "did not measure it beside this baseline"),
         ({"environment": None}, "elsewhere than alone"),
         ({"baseline_processes": ()}, "does not follow from the raw values"),
         ({"ratios": {"latency.p50": Ratio(value=1, low=1, high=1, processes=8, confidence=0.99)}}, "does not follow"),
@@ -96,7 +97,7 @@ def test_what_it_says(paired: Any, verdict: Any) -> None:
         ({"baseline": Artifact(path="x", format=Format.TFLITE, sha256="7" * 64, size_bytes=1)}, "other files"),
     ],
 )
-def test_no_latency_passes_that_was_not_measured_in_turn(
+def test_no_latency_passes_that_was_not_measured_side_by_side(
     paired: Any, verdict: Any, change: dict[str, Any], why: str
 ) -> None:
     found = verdict(TIME, paired(1.02, 0.0, **change))
@@ -117,7 +118,7 @@ def test_another_baseline_than_this_one_is_none(paired: Any, verdict: Any, basel
     other = baseline.results.model_copy(update={"run_id": "another"})
     found = verdict(TIME, paired(1.0), SimpleNamespace(results=other, artifact=baseline.artifact))
     assert found.status is Status.UNMEASURED
-    assert "with this baseline" in found.reason
+    assert "beside this baseline" in found.reason
 
 
 @pytest.mark.parametrize("budget", [TIME, SIZE, ACCURACY])

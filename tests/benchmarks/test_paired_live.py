@@ -1,4 +1,4 @@
-"""Baseline and candidate in turn on this very machine."""
+"""Baseline and candidate side by side on this very machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgecc.targets.registry import open_target
 DATA = Path(__file__).parents[1] / "data"
 
 
-def test_two_files_are_measured_in_turn() -> None:
+def test_two_files_are_measured_side_by_side() -> None:
     old, new = (
         Subject("int8", path, describe_file(path)) for path in (DATA / "cnn_float32.tflite", DATA / "cnn_int8.tflite")
     )
@@ -26,6 +26,12 @@ def test_two_files_are_measured_in_turn() -> None:
     [paired] = results.paired
     assert set(paired.ratios) | set(paired.unmeasured) == {"latency.p50", "memory.peak"}
     assert paired.ratios["latency.p50"].processes == LOOKS[0] == len(paired.baseline_processes)
+    float_peak, int8_peak = (
+        max(each.memory_peak_bytes or 0 for each in processes)
+        for processes in (paired.baseline_processes, paired.candidate_processes)
+    )
+    assert int8_peak > 0
+    assert float_peak > 0
     assert (paired.baseline.sha256, paired.candidate.sha256) == (old.artifact.sha256, new.artifact.sha256)
     assert paired.environment == results.rows[0].environment
     assert results.baseline_run_id == "run"

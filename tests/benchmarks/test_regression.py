@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgecc.benchmarks.ratio import RATIO_METRICS
-from edgecc.benchmarks.regression import IN_TURN, LOOKS, confidence_for, judge, worsening
+from edgecc.benchmarks.regression import LOOKS, SIDE_BY_SIDE, confidence_for, judge, worsening
 from edgecc.results import Ratio, Status
 
 
@@ -48,4 +48,4 @@ def test_all_looks_at_all_budgets_share_the_error_rate() -> None:
 
 
 def test_what_is_compared_in_turn_is_what_a_process_tells() -> None:
-    assert IN_TURN == RATIO_METRICS
+    assert SIDE_BY_SIDE == RATIO_METRICS

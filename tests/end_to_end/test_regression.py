@@ -73,7 +73,7 @@ def test_from_a_baseline_to_a_verdict_on_a_change(tmp_path: Path) -> None:
     build(folder, "cnn_int8.tflite")
     [pair] = api.bench(tmp_path).paired
     assert {"latency.p50"} == set(pair.ratios)
-    assert "processes of each in turn" in verdict(tmp_path).reason
+    assert "processes of each side by side" in verdict(tmp_path).reason
     assert verdict(tmp_path).status is not Status.UNMEASURED
 
     shutil.rmtree(folder.baseline)

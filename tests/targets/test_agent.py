@@ -26,7 +26,7 @@ from edgecc.errors import TargetError
 from edgecc.targets.arrays import read_outputs
 from edgecc.targets.child import run_in_child
 from edgecc.targets.device_agent import DeviceAgent, start_command
-from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply, RunRequest, Runtime
+from edgecc.targets.wire import Beside, LatencyTask, OutputsTask, RunReply, RunRequest, Runtime
 
 PLACE = "target `pi`: pi@somewhere:22"
 SAYS_YES = """
@@ -168,6 +168,22 @@ def test_a_latency_reply(start: Start, make_request: Any, cnn_int8: Path, tmp_pa
     assert not (tmp_path / "outputs.npy").exists()
 
 
+def test_two_artifacts_in_one_process(
+    start: Start, make_request: Any, cnn_int8: Path, cnn_float32: Path, tmp_path: Path
+) -> None:
+    agent, _ = start()
+    digests = [put(agent, path, tmp_path) for path in (cnn_int8, cnn_float32)]
+    request = make_request(cnn_int8, LatencyTask(inferences=20)).model_copy(
+        update={
+            "artifact_path": digests[0],
+            "beside": Beside(artifact_path=digests[1], artifact_sha256=digests[1]),
+        }
+    )
+    reply = agent.run(request, timeout_s=60)
+    assert reply.beside is not None
+    assert len(reply.beside.latencies_s) == 20
+
+
 # Files
 
 
@@ -235,6 +251,8 @@ def test_a_file_that_becomes_shorter_on_the_way(start: Start, tmp_path: Path, mo
         ("import time; time.sleep(600)", {"timeout_s": 0.5}, "timed_out", "killed after the limit of 0.5 s"),
         ("hoard = []\nwhile True: hoard.append(b'x' * 1_000_000)", {"memory_limit_bytes": 100e6}, "out_of_memory",
          "killed when its memory passed the limit of 100 MB"),
+        ("import os, time\nif os.fork() == 0: hoard = b'x' * 200_000_000\ntime.sleep(600)",
+         {"memory_limit_bytes": 100e6}, "out_of_memory", "killed when its memory passed the limit of 100 MB"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", {}, "out_of_memory", "SIGKILL from outside"),
         ("raise MemoryError", {}, "out_of_memory", "MemoryError"),
         ("import os; os.abort()", {}, "crashed", "the process was killed by SIGABRT"),

@@ -16,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from edgecc.errors import TargetError
+from edgecc.files import sha256_of_file
 from edgecc.progress import Silent
 from edgecc.targets import arm64_docker, turns
 from edgecc.targets.arm64 import container, engine, image, runs
@@ -23,7 +24,7 @@ from edgecc.targets.arm64.lacks import Lack
 from edgecc.targets.arm64_docker import Arm64DockerOptions, Arm64DockerTarget
 from edgecc.targets.arrays import read_outputs
 from edgecc.targets.runner import describe_environment
-from edgecc.targets.wire import LatencyTask, OutputsTask, RunReply
+from edgecc.targets.wire import Beside, LatencyTask, OutputsTask, RunReply
 from edgecc.targets.x86_cpu import X86CpuOptions, X86CpuTarget
 
 TASK = LatencyTask(inferences=5)
@@ -249,6 +250,20 @@ def test_onnx_runtime_on_a_core_with_other_kernels(arm64_image: str, make_reques
     reply = target(cpu=None, board="raspberry-pi-5").run(request, timeout_s=60)
     assert reply.failure is None
     np.testing.assert_allclose(read_outputs(Path(request.outputs_path))[0], linear(x), rtol=1e-5)
+
+
+@pytest.mark.docker
+def test_two_artifacts_in_one_container(
+    pi: Arm64DockerTarget, make_request: Any, cnn_int8: Path, cnn_float32: Path
+) -> None:
+    other = Beside(artifact_path=str(cnn_float32), artifact_sha256=sha256_of_file(cnn_float32))
+    request = make_request(cnn_int8, TASK).model_copy(update={"beside": other})
+    reply = pi.run(request, timeout_s=60)
+    assert reply.beside is not None
+    assert len(reply.beside.latencies_s) == 5
+    changed = other.model_copy(update={"artifact_sha256": "0" * 64})
+    kind, message = failure(pi.run(request.model_copy(update={"beside": changed}), timeout_s=60))
+    assert (kind, message.partition(":")[0]) == ("refused", str(cnn_float32))
 
 
 @pytest.mark.docker

@@ -134,6 +134,17 @@ def test_a_runtime_that_eats_memory(make_request: Any, cnn_int8: Path, fake_runt
     assert failure(reply) == ("out_of_memory", "killed when its memory passed the limit of 200 MB")
 
 
+def test_a_fork_that_eats_memory(script: Script, any_request: RunRequest) -> None:
+    runner = script("""
+        import os, time
+        if os.fork() == 0:
+            hoard = b"x" * 300_000_000
+        time.sleep(600)
+        """)
+    reply = run_in_child(any_request, runner=runner, timeout_s=60.0, memory_limit_bytes=200e6)
+    assert failure(reply) == ("out_of_memory", "killed when its memory passed the limit of 200 MB")
+
+
 def test_a_mapped_file_is_not_counted_as_memory(script: Script, any_request: RunRequest, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * 300_000_000)
     runner = script(f"""

@@ -3,6 +3,8 @@ from __future__ import annotations
 import ast
 import itertools
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,10 +19,20 @@ import pytest
 from onnx import TensorProto, helper
 from pydantic import ValidationError
 
+from edgecc.files import sha256_of_file
 from edgecc.targets import agent, arm64_qemu, runner
 from edgecc.targets.arm64 import runs
 from edgecc.targets.arrays import read_outputs, write_inputs
-from edgecc.targets.wire import InstructionsTask, LatencyTask, OutputsTask, RunReply, RunRequest, RuntimeSettings
+from edgecc.targets.child import run_in_child
+from edgecc.targets.wire import (
+    Beside,
+    InstructionsTask,
+    LatencyTask,
+    OutputsTask,
+    RunReply,
+    RunRequest,
+    RuntimeSettings,
+)
 
 Array = npt.NDArray[Any]
 Answer = Callable[[RunRequest], RunReply]
@@ -653,107 +665,139 @@ def test_a_spin_is_zero_or_more() -> None:
         LatencyTask(inferences=1, spin_s=-1e-6)
 
 
-# Memory
+# Two artifacts side by side
+
+LOGGED = """
+import runner
+
+def log(word):
+    with open("log", "a") as file:
+        file.write(word)
+
+class Logged(runner.LiteRt):
+    def infer(self, feed):
+        log("f" if feed[0].dtype == "float32" else "i")
+        return super().infer(feed)
+
+time_one = runner._time_one
+runner.RELOADED_BYTES = ROOM
+runner.RUNTIMES["litert"] = Logged
+runner._time_one = lambda model, feed: [log("("), time_one(model, feed), log(")")][1]
+runner._warm_up = lambda model, feed: [log("w"), (7, MEDIANS_S[str(feed[0].dtype)])][1]
+runner._time_block = lambda model, feed, duration_s: log("l") or []
+runner.main()
+"""
 
 
-def test_memory_is_unmeasured_where_linux_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_memory_status", dict)
-    assert runner._Memory().peak_bytes() is None
+def beside(path: Path, **changes: Any) -> Beside:
+    return Beside(artifact_path=str(path), artifact_sha256=sha256_of_file(path), **changes)
 
 
-def test_an_earlier_peak_that_hides_this_one_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = runner._Memory()
-    memory._reset = False
-    memory._before = {"VmRSS": 60, "VmHWM": 100}
-    monkeypatch.setattr(runner, "_memory_status", lambda: {"VmRSS": 70, "VmHWM": 100})
-    assert memory.peak_bytes() is None
-    monkeypatch.setattr(runner, "_memory_status", lambda: {"VmRSS": 70, "VmHWM": 130})
-    assert memory.peak_bytes() == 70
+def run_logged(request: RunRequest, folder: Path, float_s: float, int8_s: float) -> tuple[RunReply, str]:
+    """Of a runner with room for two loads of the larger one and more of the smaller one.
+
+    The reply of a runner whose models take so long, and what ran: an inference is a letter, in brackets if timed.
+    """
+    assert request.beside is not None
+    paths = map(Path, (request.artifact_path, request.beside.artifact_path))
+    room = 3 * max(path.stat().st_size for path in paths) - 1
+    script = f"MEDIANS_S, ROOM = {{'float32': {float_s}, 'int8': {int8_s}}}, {room}\n{LOGGED}"
+    (folder / "log").write_text("")
+    ran = subprocess.run(
+        [sys.executable, "-c", script], input=request.model_dump_json().encode(), capture_output=True, check=True,
+        cwd=folder, env={"PYTHONPATH": str(Path(runner.__file__).parent)},
+    )  # fmt: skip
+    return RunReply.model_validate_json(ran.stdout), (folder / "log").read_text()
 
 
-# Refusals
+def test_two_take_turns_block_by_block(make_request: Any, cnn_float32: Path, cnn_int8: Path, tmp_path: Path) -> None:
+    assert cnn_float32.stat().st_size < cnn_int8.stat().st_size
+    task = LatencyTask(inferences=100, enough_s=0.024, loads=3)
+    request = make_request(cnn_int8, task).model_copy(update={"beside": beside(cnn_float32)})
+    reply, ran = run_logged(request, tmp_path, 1e-3, 2e-4)  # the slower one of the two decides
+    assert reply.process is not None
+    assert reply.beside is not None
+    five, two = "(i)" * 5, "(i)" * 2
+    loads = [f"i{five}", f"i{five}", f"i{two}", f"li{five}", f"i{five}", f"i{two}"]
+    # First of all, each runs once before its warm-up and once on its only sample.
+    assert ran == "iwi" + "fwf" + "".join(each + each.replace("i", "f") for each in loads)
+    assert (len(reply.process.latencies_s), len(reply.beside.latencies_s)) == (24, 24)
+    assert (reply.process.warmups, reply.beside.warmups) == (9, 9)
+    for process in (reply.process, reply.beside):
+        assert process.load_warm_s > 0
+        assert (process.memory_peak_bytes or 0) > 0
+    assert reply.operators
 
 
-@pytest.mark.parametrize(("model", "kept"), [("cnn_float32", 900), ("cnn_int8", 100)])
-def test_a_truncated_tflite(
-    model: str, kept: int, answer: Answer, make_request: Any, request: pytest.FixtureRequest, tmp_path: Path
+def test_slow_ones_have_blocks_of_several_inferences_all_the_same(
+    make_request: Any, cnn_float32: Path, cnn_int8: Path, tmp_path: Path
 ) -> None:
-    damaged = tmp_path / "damaged.tflite"
-    damaged.write_bytes(request.getfixturevalue(model).read_bytes()[:kept])
-    assert "valid Flatbuffer" in refusal(answer(make_request(damaged, LatencyTask(inferences=1))))
+    task = LatencyTask(inferences=100, enough_s=0.5)
+    request = make_request(cnn_int8, task).model_copy(update={"beside": beside(cnn_float32)})
+    reply, ran = run_logged(request, tmp_path, 0.25, 0.01)
+    assert reply.process is not None
+    assert len(reply.process.latencies_s) == runner.FEWEST_TIMED == 10
+    four, two = "i(i)(i)(i)(i)", "i(i)(i)"
+    assert ran == "iwi" + "fwf" + "".join(each + each.replace("i", "f") for each in (four, four, two))
 
 
-def test_a_truncated_onnx(answer: Answer, make_request: Any, linear: Any) -> None:
-    linear.path.write_bytes(linear.path.read_bytes()[:-20])
-    message = refusal(answer(make_request(linear.path, LatencyTask(inferences=1))))
-    assert "Protobuf parsing failed" in message
-    assert "\n" not in message
-
-
-@pytest.mark.parametrize("suffix", ["tflite", "onnx"])
-def test_not_a_model(suffix: str, answer: Answer, make_request: Any, tmp_path: Path) -> None:
-    file = tmp_path / f"readme.{suffix}"
-    file.write_text("These are not the bytes of a model. " * 50)
-    assert refusal(answer(make_request(file, LatencyTask(inferences=1))))
-
-
-def test_a_file_that_was_changed(answer: Answer, make_request: Any, linear: Any) -> None:
-    request = make_request(linear.path, LatencyTask(inferences=1), artifact_sha256="0" * 64)
-    assert "expected the sha256 000" in refusal(answer(request))
-
-
-def test_a_file_that_is_gone(answer: Answer, make_request: Any, linear: Any) -> None:
-    request = make_request(linear.path, LatencyTask(inferences=1))
-    linear.path.unlink()
-    assert "No such file" in refusal(answer(request))
-
-
-def test_a_request_of_another_version() -> None:
-    reply = runner.answer({"schema_version": 2})
-    assert reply["failure"]["message"] == "expected a request of version 1; got version 2"
-
-
-def test_a_runtime_that_is_not_installed(
-    answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "pip install onnxruntime" in refusal(answer(make_request(linear.path, LatencyTask(inferences=1))))
-
-
-def test_a_provider_that_onnx_runtime_left_out_is_a_failure(
-    answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import onnxruntime
-
-    monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda self: ["AzureExecutionProvider"])
-    message = refusal(answer(make_request(linear.path, LatencyTask(inferences=1))))
-    assert message == "expected ONNX Runtime to start CPUExecutionProvider; it started AzureExecutionProvider"
-
-
-def test_onnx_runtime_is_told_to_send_no_telemetry(
-    answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import onnxruntime
-
-    calls: list[str] = []
-    make_session = onnxruntime.InferenceSession
-    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: calls.append("disabled"))
-    monkeypatch.setattr(
-        onnxruntime, "InferenceSession", lambda *args, **keys: calls.append("session") or make_session(*args, **keys)
+def test_the_one_beside_spins_for_itself(make_request: Any, cnn_int8: Path) -> None:
+    request = make_request(cnn_int8, LatencyTask(inferences=20, spin_s=0.0))
+    reply = run_in_child(
+        request.model_copy(update={"beside": beside(cnn_int8, spin_s=0.02)}), timeout_s=60, memory_limit_bytes=2e9
     )
-    assert answer(make_request(linear.path, OutputsTask(), inputs=np.zeros((1, 3)))).failure is None
-    assert calls == ["disabled", "session"] * 2
+    assert reply.process is not None
+    assert reply.beside is not None
+    assert min(reply.beside.latencies_s) > 0.01 > min(reply.process.latencies_s)
 
 
-def test_an_allocation_that_failed_is_out_of_memory(
-    answer: Answer, make_request: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"artifact_sha256": "0" * 64}, "expected the sha256 0000"),
+        ({"shapes": ((1, 3, 3, 1),)}, "takes shape"),
+        ({"artifact_path": "nowhere.tflite"}, "FileNotFoundError"),
+    ],
+)
+def test_the_one_beside_is_refused_as_the_first_would_be(
+    changes: dict[str, Any], message: str, make_request: Any, cnn_int8: Path
 ) -> None:
-    for error in (MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("Failed to allocate memory for 3 GB")):
+    other = beside(cnn_int8).model_copy(update=changes)
+    request = make_request(cnn_int8, LatencyTask(inferences=1)).model_copy(update={"beside": other})
+    assert message in refusal(run_in_child(request, timeout_s=60, memory_limit_bytes=2e9))
 
-        def fail(*_: Any, error: Exception = error) -> None:
-            raise error
 
-        monkeypatch.setattr(runner.OnnxRuntime, "__init__", fail)
-        reply = answer(make_request(linear.path, LatencyTask(inferences=1)))
-        assert reply.failure is not None
-        assert reply.failure.kind == "out_of_memory"
+@pytest.mark.parametrize("dies", ["beside", "first"])
+def test_one_that_dies_ends_the_other(dies: str, make_request: Any, cnn_int8: Path, tmp_path: Path) -> None:
+    script = tmp_path / "dying.py"
+    which = "turns.is_first" if dies == "first" else "not turns.is_first"
+    script.write_text(
+        "import os, signal, runner\n"
+        "time_inferences = runner._time_inferences\n"
+        "def die(runtime, model, request, memory, turns):\n"
+        f"    if {which}: os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    return time_inferences(runtime, model, request, memory, turns)\n"
+        "runner._time_inferences = die\n"
+        "runner.main()\n"
+    )
+    shutil.copy(runner.__file__, tmp_path / "runner.py")
+    request = make_request(cnn_int8, LatencyTask(inferences=20)).model_copy(update={"beside": beside(cnn_int8)})
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        stdout, _ = process.communicate(request.model_dump_json().encode(), timeout=60)
+        assert "one of the two processes side by side died" in refusal(RunReply.model_validate_json(stdout))
+    for _ in range(100):
+        if not _group_is_there(process.pid):
+            break
+        time.sleep(0.05)
+    assert not _group_is_there(process.pid)
+
+
+def _group_is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -20,11 +20,12 @@ import pytest
 from pydantic import ValidationError
 
 from edgecc.errors import TargetError
+from edgecc.files import sha256_of_file
 from edgecc.targets import device_agent, ssh_connection
 from edgecc.targets.arrays import read_outputs
 from edgecc.targets.ssh import SshOptions, SshTarget
 from edgecc.targets.ssh_connection import Address
-from edgecc.targets.wire import LatencyTask, OutputsTask
+from edgecc.targets.wire import Beside, LatencyTask, OutputsTask
 from edgecc.targets.x86_cpu import X86CpuOptions, X86CpuTarget
 
 from .ssh_server import Open, SshServer, failing
@@ -96,6 +97,19 @@ def test_what_is_there_is_not_sent_again(
     sent_bytes = 0
     assert target.run(asked, timeout_s=60).failure is None
     assert sent_bytes < 2_000
+
+
+@pytest.mark.ssh
+def test_two_artifacts_in_one_process(open_target: Open, make_request: Any, cnn_int8: Path, cnn_float32: Path) -> None:
+    other = Beside(artifact_path=str(cnn_float32), artifact_sha256=sha256_of_file(cnn_float32))
+    request = make_request(cnn_int8, LatencyTask(inferences=20)).model_copy(update={"beside": other})
+    reply = open_target().run(request, timeout_s=60)
+    assert reply.beside is not None
+    assert len(reply.beside.latencies_s) == 20
+    changed = other.model_copy(update={"artifact_sha256": "0" * 64})
+    refused = open_target().run(request.model_copy(update={"beside": changed}), timeout_s=60).failure
+    assert refused is not None
+    assert refused.message.startswith(f"{cnn_float32}: expected the sha256 {'0' * 64}")
 
 
 @pytest.mark.ssh
